@@ -1,0 +1,1 @@
+"""Run configurations: each file is the record of an experiment."""

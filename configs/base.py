@@ -1,0 +1,142 @@
+"""Every default of the project, once. Other configs start from `get_config()` here and change values.
+
+The tree mirrors the modules: a section is read by the module of its name and by no other. A key that is not here
+does not exist; a value of another type is refused (`emma_jax.command_line` checks both against this file).
+"""
+
+from ml_collections import ConfigDict
+
+MODELS = {
+    "llama3-8b": dict(rope_scaling_factor=1.0),
+    "llama3.1-8b": dict(rope_scaling_factor=8.0),
+}
+
+
+def get_config() -> ConfigDict:
+    """The configuration of Llama 3.1 8B with no mixture and no run name: the base that runs are derived from."""
+    config = ConfigDict()
+    config.run_name = ""  # names the run in logs, checkpoints and reports
+    config.seed = 0
+
+    config.corpus = ConfigDict(
+        dict(
+            folder="corpus",  # holds manifest.json
+            sources=ConfigDict(),  # name -> dict(reader, path, licence); path is a folder or "package:<distribution>"
+            pairs=(),  # pairs without English, aligned through the message id: "deu_Latn-fra_Latn"
+            validation_share=0.05,  # of messages
+            filters=ConfigDict(dict(min_characters=1, max_characters=2000, max_length_ratio=6.0, min_letter_share=0.3)),
+            num_buckets=16,  # exchange files between stages
+            num_workers=1,  # Beam workers of the in-process runner
+            beam_options=(),  # Beam pipeline options, such as "--runner=DataflowRunner"
+        )
+    )
+    config.tokenizer = ConfigDict(
+        dict(
+            folder="tokenizer",  # tokenizer.json or tokenizer.model, or a Hugging Face folder that holds one
+            vocab_size=8192,  # of a tokenizer that is trained here
+            max_sentences=2_000_000,
+            character_coverage=0.9995,
+        )
+    )
+    config.rendering = ConfigDict(
+        dict(
+            pair_line="[{language}]: {text}\n",
+            language_label="name",  # name: English name; code: xxx_Ssss
+            pairs_per_document=10,
+            direction="both",  # both: a document in each direction; random: a direction per document; stored: source first
+        )
+    )
+    config.pack = ConfigDict(
+        dict(
+            folder="rows",
+            row_length=8192,  # tokens that a row predicts
+            components=ConfigDict(),  # name -> component(...)
+            window_documents=4096,  # documents that best_fit chooses among
+            rows_per_shard=65536,
+            validation_documents=8,  # per language and per direction
+            num_workers=1,
+            beam_options=(),
+        )
+    )
+    config.mixture = ConfigDict()  # component -> share of tokens, relative to the others
+    config.input_pipeline = ConfigDict(dict(batch_rows=2048, num_threads=4))
+    config.model = ConfigDict(
+        dict(
+            vocab_size=128256,
+            num_layers=32,
+            model_dim=4096,
+            num_heads=32,
+            num_kv_heads=8,
+            head_dim=128,
+            mlp_dim=14336,
+            norm_epsilon=1e-5,
+            tie_embeddings=False,
+            rope_theta=500000.0,
+            rope_scaling_factor=8.0,  # 1: no scaling (Llama 3); the next three are of Llama 3.1's frequency scaling
+            rope_low_frequency_factor=1.0,
+            rope_high_frequency_factor=4.0,
+            rope_original_length=8192,
+            max_length=131072,  # only recorded in config.json of an export
+            initializer_range=0.02,
+            compute_dtype="bfloat16",
+            remat="full",  # none: save everything; dots: save matmul outputs; full: save layer inputs only
+        )
+    )
+    config.loss = ConfigDict(dict(chunk_length=512))  # positions of each row whose logits exist at one time
+    config.sharding = ConfigDict(
+        dict(
+            data=1, fsdp=-1, tensor=1, distributed=False
+        )  # mesh axes, -1: all remaining devices; distributed: on a pod
+    )
+    config.optimizer = ConfigDict(
+        dict(
+            learning_rate=1e-4,
+            final_learning_rate=1e-5,
+            warmup_steps=0,
+            b1=0.9,
+            b2=0.95,
+            epsilon=1e-8,
+            weight_decay=0.1,
+            clip_norm=1.0,
+        )
+    )
+    config.train = ConfigDict(
+        dict(
+            steps=0,
+            base="",  # a workdir whose parameters the run starts from; empty: random initial parameters
+            microbatches=1,
+            validate_every_steps=1000,  # also at the first and the last step; 0: never
+            validation_batch_rows=64,
+        )
+    )
+    config.checkpoint = ConfigDict(dict(save_every_steps=500, keep=3))
+    return config
+
+
+def component(tasks: str, tokens: int, policy: str = "temperature", temperature: float = 1.0, max_epochs: float = 4.0):
+    """A component of the rows: `tokens` drawn from the tasks that match the glob `tasks`.
+
+    `temperature` t gives a task the share size^(1/t); 1 is proportional. No task is drawn more than `max_epochs` times.
+    """
+    return ConfigDict(dict(tasks=tasks, tokens=tokens, policy=policy, temperature=temperature, max_epochs=max_epochs))
+
+
+def paper(model: str) -> ConfigDict:
+    """What the four EMMA-500 runs share: a Llama 3 8B named `model`, its tokenizer, rows and batch of 2^24 tokens."""
+    if model not in MODELS:
+        raise ValueError(f"there is no model {model!r}; this config knows {', '.join(sorted(MODELS))}")
+    config = get_config()
+    config.model.update(MODELS[model])
+    config.train.base = f"base/{model}"
+    config.tokenizer.folder = f"base/{model}/tokenizer"
+    # Tokens to draw: the share of each component in the longer run.
+    for name, tasks, tokens in (
+        ("bilingual", "pair.*", 217_000_000_000),
+        ("monolingual", "mono.*", 177_000_000_000),
+        ("code", "code.*", 101_000_000_000),
+        ("paper", "paper.*", 89_000_000_000),
+        ("instruction", "instruction.*", 77_000_000_000),
+        ("book", "book.*", 12_000_000_000),
+    ):
+        config.pack.components[name] = component(tasks, tokens)
+    return config

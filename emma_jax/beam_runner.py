@@ -1,0 +1,40 @@
+"""The Beam pipeline of this process: in-process by default, any runner by its options.
+
+Owns the choice of the runner. Needs the extra [corpus].
+"""
+
+import logging
+from collections.abc import Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners.portability.fn_api_runner import fn_runner
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
+
+
+def pipeline(num_workers: int, beam_options: Sequence[str] = ()) -> beam.Pipeline:
+    """A pipeline on `num_workers` processes of this machine, or on the runner that `beam_options` name.
+
+    With one worker everything runs in this process. What is run must be importable: a worker imports it by name.
+
+    Raises ValueError if there is not at least one worker.
+    """
+    if num_workers < 1:
+        raise ValueError(f"num_workers is {num_workers}; one is the least")
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    if beam_options:
+        return beam.Pipeline(options=PipelineOptions(list(beam_options)))
+    # Named, because Beam's default on one machine first tries a runner that it downloads.
+    mode = "in_memory" if num_workers == 1 else "multi_processing"
+    options = PipelineOptions(
+        [
+            f"--direct_num_workers={num_workers}",
+            f"--direct_running_mode={mode}",
+            "--default_sdk_harness_log_level=ERROR",
+        ]
+    )
+    for_workers = JobServiceHandle.encode_pipeline_options(options.get_all_options())
+    provision = beam_provision_api_pb2.ProvisionInfo(pipeline_options=for_workers)
+    runner = fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(provision))
+    return beam.Pipeline(runner=runner, options=options)

@@ -1,0 +1,144 @@
+"""How every program starts and how it fails: flags, the check of a config against `configs/base.py`, exit status.
+
+Owns no behaviour of any program. A user's mistake, raised anywhere as ValueError or OSError, ends here as one sentence
+on stderr and exit status 2; everything else is a defect of ours and keeps its traceback.
+"""
+
+import difflib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+USER_MISTAKE = 2
+FREE_SECTIONS = ("corpus.sources", "pack.components", "mixture")  # keys of these are the user's own names
+
+
+def run(main: Callable, *, config: bool = True, flag_help: Mapping[str, str] | None = None, positional: str = ""):
+    """Calls `main(config, **flags)` with what the command line says and exits; never returns.
+
+    `flag_help` maps string flags to their help; a flag that is not given arrives as "". With `positional`, one
+    argument without a dash is required and arrives under that name.
+    """
+    for name, text in (flag_help or {}).items():
+        flags.DEFINE_string(name, "", text)
+    if config:
+        config_flags.DEFINE_config_file("config", None, "the run, as FILE.py[:argument]", lock_config=True)
+    for name in [*(flag_help or {}), *(["config"] if config else [])]:
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # so that --help shows it
+
+    def parse(arguments: list[str]) -> list[str]:
+        try:
+            rest = flags.FLAGS(_with_equals(arguments))
+            if config and flags.FLAGS.config is not None:
+                flags.FLAGS.config.keys()  # a config file that cannot be loaded fails only here
+            return rest
+        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
+            _fail(_flags_error(_with_equals(arguments), error))
+
+    def start(arguments: list[str]) -> None:
+        values = {name: getattr(flags.FLAGS, name) for name in (flag_help or {})}
+        try:
+            if bool(positional) != (len(arguments) == 2):
+                raise ValueError(
+                    f"expected {'one ' + positional if positional else 'no argument without a dash'}, "
+                    f"got {arguments[1:]}; --help lists the flags"
+                )
+            if positional:
+                values[positional] = arguments[1]
+            main(*_config() if config else (), **values)
+        except (ValueError, OSError) as error:
+            logging.debug("the mistake was found here", exc_info=True)
+            _fail(str(error))
+
+    logging.set_verbosity(logging.INFO)
+    logging.use_absl_handler()
+    app.run(start, flags_parser=parse)
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Raises ValueError that names the extra to install if one of `modules` is missing.
+
+    >>> require_extra("data", "json")
+    >>> require_extra("data", "no_such_module")
+    Traceback (most recent call last):
+    ValueError: this needs no_such_module, which is not installed: pip install -e '.[data]'
+    """
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ValueError(f"this needs {', '.join(missing)}, which is not installed: pip install -e '.[{extra}]'")
+
+
+def check_config(config: ConfigDict, reference: ConfigDict) -> None:
+    """Raises ValueError at the first key of `config` that `reference` lacks, or lacks itself, or types otherwise.
+
+    >>> check_config(ConfigDict({"train": {"step": 1}}), ConfigDict({"train": {"steps": 1}}))
+    Traceback (most recent call last):
+    ValueError: config has no key train.steps; is train.step meant to be it?
+    """
+    found, expected = dict(_leaves(config)), dict(_leaves(reference))
+    for key in expected.keys() - found.keys():
+        raise ValueError(f"config has no key {key}{_nearest(key, found.keys() - expected.keys(), 'meant to be it')}")
+    for key in found.keys() - expected.keys():
+        raise ValueError(f"config key {key} is not known{_nearest(key, expected, 'meant')}")
+    for key, value in found.items():
+        kinds = (int, float) if isinstance(expected[key], float) else (type(expected[key]),)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise ValueError(f"config.{key} is {value!r}; expected {kinds[-1].__name__}, as {expected[key]!r}")
+
+
+def _config() -> tuple[ConfigDict]:
+    from configs import base  # only here: the defaults are the user's folder, not a dependency of the package
+
+    config = flags.FLAGS.config
+    if config is None:
+        raise ValueError("which run? name its config: --config=configs/quickstart.py")
+    check_config(config, base.get_config())
+    return (config,)
+
+
+def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in config.items():
+        name = prefix + key
+        if isinstance(value, ConfigDict) and name not in FREE_SECTIONS:
+            yield from _leaves(value, name + ".")
+        else:
+            yield name, value
+
+
+def _nearest(key: str, known, question: str) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f"; is {near[0]} {question}?" if near else ""
+
+
+def _with_equals(arguments: list[str]) -> list[str]:
+    """`--config FILE` as `--config=FILE`: config_flags must see the file before the overrides."""
+    if "--config" in arguments[:-1]:
+        at = arguments.index("--config")
+        return arguments[:at] + [f"--config={arguments[at + 1]}"] + arguments[at + 2 :]
+    return arguments
+
+
+def _flags_error(arguments: list[str], error: Exception) -> str:
+    """What was wrong with the flags, the config file or an override, naming the nearest key where one is unknown."""
+    file = next((a.split("=", 1)[1].split(":")[0] for a in arguments if a.startswith("--config=")), "")
+    if file and not os.path.exists(file):
+        return f"there is no config file {file}"
+    from configs import base
+
+    known = dict(_leaves(base.get_config()))
+    for argument in arguments:
+        key, _, _ = argument.removeprefix("--config.").partition("=")
+        if argument.startswith("--config.") and key not in known and not key.startswith(FREE_SECTIONS):
+            return f"config key {key} is not known{_nearest(key, known, 'meant')}"
+    # config_flags puts the traceback of a config file into its message; its last line is the sentence.
+    sentence = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
+    return sentence.removeprefix("ValueError: ").removeprefix("flag --")
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(USER_MISTAKE)

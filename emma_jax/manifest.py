@@ -1,0 +1,146 @@
+"""The manifest of a corpus: its schema, reading and writing of `manifest.json`, and reading of the shards it names.
+
+Owns the file format between `corpus` (the only writer) and everyone who reads a corpus. It does not build a corpus,
+and knows nothing of tasks, tokens of a model or rows.
+
+Shards are Parquet: `text, lang` in monolingual/<lang>/, and `src_text, tgt_text, src_lang, tgt_lang` in
+bilingual/<a>-<b>/ with a < b, where src is a. Files are named relative to the manifest's folder, so that a corpus can
+be moved.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from etils import epath
+
+VERSION = 1
+FILE_NAME = "manifest.json"
+SPLITS = ("train", "validation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split of a language or pair; `tokens` are between whitespace, `bytes` are UTF-8, of both sides of a pair."""
+
+    files: tuple[str, ...]
+    rows: int
+    tokens: int
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A language or a pair; `sources` counts rows by the source they are from, `name` is the language's in English."""
+
+    splits: Mapping[str, Split]
+    resource_class: str
+    sources: Mapping[str, int]
+    name: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """All that is known of the corpus in `folder`; equal to what stands in its `manifest.json`.
+
+    `counts` is stage -> reason -> records, `refused_codes` holds dicts of code, source, reason and records,
+    `bad_files` dicts of file and reason, `licences` source -> licence, `sources` what each source was when it was read.
+    """
+
+    folder: str
+    version: int
+    seed: int
+    config_hash: str
+    languages: Mapping[str, Entry]
+    pairs: Mapping[str, Entry]
+    counts: Mapping[str, Mapping[str, int]]
+    refused_codes: tuple[Mapping[str, Any], ...]
+    bad_files: tuple[Mapping[str, Any], ...]
+    licences: Mapping[str, str]
+    sources: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex of the manifest's canonical JSON: equal for equal corpora, wherever the folder is."""
+        return hashlib.sha256(_to_json(self).encode()).hexdigest()
+
+    def path(self, file: str) -> str:
+        """The absolute path of a file that the manifest names."""
+        return str(epath.Path(self.folder).resolve() / file)
+
+    def read(self, entry: Entry, split: str) -> Iterator[pa.RecordBatch]:
+        """Record batches of one split in stored order; none where the entry does not have the split.
+
+        Raises ValueError if a shard is missing or damaged.
+        """
+        for file in entry.splits[split].files if split in entry.splits else ():
+            try:
+                with epath.Path(self.path(file)).open("rb") as stream:
+                    yield from pq.ParquetFile(stream).iter_batches()
+            except (FileNotFoundError, pa.ArrowInvalid) as error:
+                raise ValueError(
+                    f"corpus shard {self.path(file)} is missing or damaged ({error}); build the corpus again"
+                ) from error
+
+
+def load(folder: str) -> Manifest:
+    """The manifest of the corpus in `folder`.
+
+    Raises ValueError if there is none, if it is of another version, or if it is not whole.
+    """
+    path = epath.Path(folder) / FILE_NAME
+    if not path.exists():
+        raise ValueError(f"there is no corpus in {str(folder)!r} ({FILE_NAME} is missing); run emma_jax.corpus first")
+    try:
+        content = json.loads(path.read_text())
+        if content["version"] != VERSION:
+            raise ValueError(
+                f"{path} has version {content['version']}, this program reads version {VERSION}; build the corpus again"
+            )
+        return _from_json(str(folder), content)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged or cut short ({error}); delete it and build the corpus again") from error
+
+
+def write(manifest: Manifest) -> None:
+    """Writes `manifest.json` into the manifest's folder, whole or not at all."""
+    path = epath.Path(manifest.folder) / FILE_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(_to_json(manifest))
+    temporary.replace(path)
+
+
+def _to_json(manifest: Manifest) -> str:
+    content = dataclasses.asdict(manifest)
+    del content["folder"]
+    return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def _from_json(folder: str, content: dict[str, Any]) -> Manifest:
+    return Manifest(
+        folder=folder,
+        version=content["version"],
+        seed=content["seed"],
+        config_hash=content["config_hash"],
+        languages={code: _entry(value) for code, value in sorted(content["languages"].items())},
+        pairs={pair: _entry(value) for pair, value in sorted(content["pairs"].items())},
+        counts=content["counts"],
+        refused_codes=tuple(content["refused_codes"]),
+        bad_files=tuple(content["bad_files"]),
+        licences=content["licences"],
+        sources=content.get("sources", {}),
+    )
+
+
+def _entry(content: dict[str, Any]) -> Entry:
+    splits = {
+        name: Split(tuple(split["files"]), split["rows"], split["tokens"], split["bytes"])
+        for name, split in content["splits"].items()
+    }
+    return Entry(splits, content["resource_class"], content["sources"], content.get("name", ""))

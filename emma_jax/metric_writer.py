@@ -1,0 +1,138 @@
+"""TensorBoard event files that an interrupted and resumed run writes exactly as an undisturbed one does.
+
+What a run computes goes to one file whose bytes depend on the values alone: the wall time of an event is its step. What
+the machine did (speed) goes to a second file with real times. On resume, events after the restored step are cut off.
+"""
+
+import os
+import struct
+import time
+from collections.abc import Iterator, Mapping
+
+from absl import logging
+from etils import epath
+from tensorboardX.proto import event_pb2, summary_pb2
+from tensorboardX.record_writer import masked_crc32c
+
+FILE_NAME = "events.out.tfevents.0"
+HEADER_BYTES, FOOTER_BYTES = 12, 4  # of a TFRecord: length and its checksum before the data, the data's after it
+
+
+class MetricWriter:
+    """Appends scalars to the event file of `folder`, keeping what it holds up to `step` and no more."""
+
+    def __init__(self, folder, step: int = 0, real_time: bool = False):
+        path = epath.Path(folder) / FILE_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._real_time = real_time
+        kept = [record for event, record in _records(path) if event.step <= step] if path.exists() else []
+        if not kept:
+            kept = [_record(event_pb2.Event(file_version="brain.Event:2"))]
+        # Rewritten whole and renamed: a crash here must not lose the history.
+        temporary = path.with_name(FILE_NAME + ".partial")
+        temporary.write_bytes(b"".join(kept))
+        temporary.replace(path)
+        self._file = open(os.fspath(path), "ab")  # noqa: SIM115 - open for the life of the writer
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes the scalars of one step; they are with the operating system when this returns."""
+        summary = summary_pb2.Summary(
+            value=[summary_pb2.Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()]
+        )
+        wall_time = time.time() if self._real_time else float(step)
+        self._file.write(_record(event_pb2.Event(step=step, wall_time=wall_time, summary=summary)))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file; every event is already in it."""
+        self._file.close()
+
+
+def read(folder) -> dict[str, list[tuple[int, float]]]:
+    """For each tag, the (step, value) pairs of the event file of `folder` in order; empty if there is no file."""
+    series: dict[str, list[tuple[int, float]]] = {}
+    path = epath.Path(folder) / FILE_NAME
+    for event, _ in _records(path) if path.exists() else ():
+        for value in event.summary.value:
+            series.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return series
+
+
+def _record(event: event_pb2.Event) -> bytes:
+    data = event.SerializeToString(deterministic=True)
+    length = struct.pack("<Q", len(data))
+    checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
+    return length + checksums[0] + data + checksums[1]
+
+
+def _records(path: epath.Path) -> Iterator[tuple[event_pb2.Event, bytes]]:
+    """Each whole event with its bytes; stops before a record that a killed writer left unfinished."""
+    data, start = path.read_bytes(), 0
+    while start + HEADER_BYTES <= len(data):
+        (length,) = struct.unpack_from("<Q", data, start)
+        end = start + HEADER_BYTES + length + FOOTER_BYTES
+        if end > len(data):
+            return
+        yield event_pb2.Event.FromString(data[start + HEADER_BYTES : end - FOOTER_BYTES]), data[start:end]
+        start = end
+
+
+class RunLog:
+    """What a run tells while it goes: event files for TensorBoard, and a line with rate and estimate now and then.
+
+    The metrics of a step are written when the next step has been dispatched, so that the device never waits.
+    """
+
+    SECONDS_BETWEEN_LINES = 10.0
+
+    def __init__(self, folder, name: str, step: int, steps: int):
+        restored = step if step else -1
+        self._metrics = MetricWriter(folder, restored)
+        self._speed = MetricWriter(epath.Path(folder) / "speed", restored, real_time=True)
+        self._name, self._steps = name, steps
+        self._pending: tuple[int, Mapping] | None = None
+        self._mark = (time.monotonic(), step, 0.0)  # when, at which step and with how many tokens the last line was
+        self._tokens = 0.0
+
+    def step(self, step: int, metrics: Mapping) -> None:
+        """Takes the metrics of `step`, still being computed, and writes those of the step before."""
+        self.flush()
+        self._pending = step, metrics
+
+    def validation(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes the scalars of a validation pass over the parameters after `step`."""
+        self.flush()
+        if scalars:
+            self._metrics.write(step, scalars)
+            means = {tag: value for tag, value in scalars.items() if tag.endswith(("/mono", "/pair"))}
+            logging.info("%s step %d: %s", self._name, step, ", ".join(f"{k} {v:.4f}" for k, v in means.items()))
+
+    def flush(self) -> None:
+        """Waits for the step in flight and writes its metrics."""
+        if self._pending is None:
+            return
+        (step, metrics), self._pending = self._pending, None
+        values = {tag: float(value) for tag, value in metrics.items()}
+        self._metrics.write(step, values)
+        self._tokens += values["tokens"]
+        now, (then, marked_step, marked_tokens) = time.monotonic(), self._mark
+        if now - then >= self.SECONDS_BETWEEN_LINES or step == self._steps:
+            seconds_per_step = (now - then) / (step - marked_step)
+            rate = (self._tokens - marked_tokens) / (now - then)
+            self._speed.write(step, {"tokens_per_second": rate, "seconds_per_step": seconds_per_step})
+            left = (self._steps - step) * seconds_per_step
+            line = "%s step %d/%d: loss %.4f, %.0f tokens/s, %s left"
+            logging.info(line, self._name, step, self._steps, values["loss"], rate, _duration(left))
+            self._mark = now, step, self._tokens
+
+    def close(self) -> None:
+        """Writes what is pending and closes the files."""
+        self.flush()
+        self._metrics.close()
+        self._speed.close()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"

@@ -1,0 +1,197 @@
+"""The Llama 3 decoder in Flax NNX: embedding, stacked layers, final norm, head. It owns shapes and arithmetic.
+
+It does not know meshes (dims carry logical names, see `sharding`), losses, or where parameters are stored.
+
+Shape suffixes, here and everywhere: B batch, L query length, S key length, D model, N layers, H heads, K key/value
+heads, G = H / K, C head channels, F feed-forward, V vocabulary.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from emma_jax.attention import attention, cache_mask, document_mask
+from emma_jax.sharding import constrain
+
+HIDDEN_AXES = ("batch", "length", "activation")
+REMAT_POLICIES = {
+    "none": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+Params = dict[str, "jax.Array | Params"]
+
+
+def _param(rngs: nnx.Rngs, config, shape: tuple[int, ...], logical: tuple[str, ...], scale: float = 1.0) -> nnx.Param:
+    deviation = config.initializer_range * scale
+    return nnx.Param(deviation * jax.random.normal(rngs.params(), shape, jnp.float32), logical=logical)
+
+
+def _norm_scale(dim: int) -> nnx.Param:
+    return nnx.Param(jnp.ones(dim, jnp.float32), logical=("norm",))
+
+
+def rms_norm(x_BLD: jax.Array, scale_D: jax.Array, epsilon: float) -> jax.Array:
+    """x / sqrt(mean(x^2) + epsilon) * scale, computed in float32 (Zhang and Sennrich 2019)."""
+    x32_BLD = x_BLD.astype(jnp.float32)
+    x32_BLD *= jax.lax.rsqrt(jnp.mean(x32_BLD**2, axis=-1, keepdims=True) + epsilon)
+    return x32_BLD.astype(x_BLD.dtype) * scale_D.astype(x_BLD.dtype)
+
+
+def rope_frequencies(config) -> np.ndarray:
+    """Radians per position of the C / 2 rotated pairs, with Llama 3.1's scaling if its factor is not 1.
+
+    Wavelengths above original_length / low_frequency_factor are stretched by the factor, those below
+    original_length / high_frequency_factor are kept, and those between are interpolated (Llama 3.1 reference code).
+    """
+    pairs = np.arange(0, config.head_dim, 2, dtype=np.float32)
+    frequencies = 1 / np.float32(config.rope_theta) ** (pairs / np.float32(config.head_dim))
+    if config.rope_scaling_factor == 1.0:
+        return frequencies
+    low, high = config.rope_low_frequency_factor, config.rope_high_frequency_factor
+    turns = config.rope_original_length * frequencies / (2 * math.pi)
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return (kept * frequencies + (1 - kept) * frequencies / config.rope_scaling_factor).astype(np.float32)
+
+
+def rotate(x_BLHC: jax.Array, angles_BLc: jax.Array) -> jax.Array:
+    """`x` with channel pairs (c, c + C / 2) rotated by `angles_BLc`: the half-split form of Hugging Face's weights."""
+    cos_BL1c, sin_BL1c = jnp.cos(angles_BLc)[:, :, None], jnp.sin(angles_BLc)[:, :, None]
+    first, second = jnp.split(x_BLHC.astype(jnp.float32), 2, axis=-1)
+    rotated = [first * cos_BL1c - second * sin_BL1c, second * cos_BL1c + first * sin_BL1c]
+    return jnp.concatenate(rotated, axis=-1).astype(x_BLHC.dtype)
+
+
+class Attention(nnx.Module):
+    """Grouped-query self-attention with rotary positions."""
+
+    def __init__(self, config, rngs: nnx.Rngs):
+        D, H, K, C = config.model_dim, config.num_heads, config.num_kv_heads, config.head_dim
+        residual_scale = (2 * config.num_layers) ** -0.5
+        self.query = _param(rngs, config, (D, H, C), ("embed", "heads", "head_dim"))
+        self.key = _param(rngs, config, (D, K, C), ("embed", "kv_heads", "head_dim"))
+        self.value = _param(rngs, config, (D, K, C), ("embed", "kv_heads", "head_dim"))
+        self.output = _param(rngs, config, (H, C, D), ("heads", "head_dim", "embed"), residual_scale)
+
+    def __call__(self, x_BLD, angles_BLc, mask_BLS, cache):
+        dtype = x_BLD.dtype
+        q_BLHC = rotate(jnp.einsum("BLD,DHC->BLHC", x_BLD, self.query[...].astype(dtype)), angles_BLc)
+        k_BSKC = rotate(jnp.einsum("BLD,DKC->BLKC", x_BLD, self.key[...].astype(dtype)), angles_BLc)
+        v_BSKC = jnp.einsum("BLD,DKC->BLKC", x_BLD, self.value[...].astype(dtype))
+        if cache is not None:
+            rows_B1 = jnp.arange(x_BLD.shape[0])[:, None]
+            k_BSKC = cache["key"].at[rows_B1, cache["slots_BL"]].set(k_BSKC)
+            v_BSKC = cache["value"].at[rows_B1, cache["slots_BL"]].set(v_BSKC)
+            cache = {"key": k_BSKC, "value": v_BSKC}
+        out_BLHC = attention(q_BLHC, k_BSKC, v_BSKC, mask_BLS)
+        return jnp.einsum("BLHC,HCD->BLD", out_BLHC, self.output[...].astype(dtype)), cache
+
+
+class Mlp(nnx.Module):
+    """SwiGLU feed-forward (Shazeer 2020)."""
+
+    def __init__(self, config, rngs: nnx.Rngs):
+        D, F = config.model_dim, config.mlp_dim
+        self.gate = _param(rngs, config, (D, F), ("embed", "mlp"))
+        self.up = _param(rngs, config, (D, F), ("embed", "mlp"))
+        self.down = _param(rngs, config, (F, D), ("mlp", "embed"), (2 * config.num_layers) ** -0.5)
+
+    def __call__(self, x_BLD):
+        dtype = x_BLD.dtype
+        gate_BLF = jax.nn.silu(x_BLD @ self.gate[...].astype(dtype))
+        return (gate_BLF * (x_BLD @ self.up[...].astype(dtype))) @ self.down[...].astype(dtype)
+
+
+class Layer(nnx.Module):
+    """One pre-norm decoder layer."""
+
+    def __init__(self, config, rngs: nnx.Rngs):
+        self.epsilon = config.norm_epsilon
+        self.attention_norm = _norm_scale(config.model_dim)
+        self.attention = Attention(config, rngs)
+        self.mlp_norm = _norm_scale(config.model_dim)
+        self.mlp = Mlp(config, rngs)
+
+    def __call__(self, x_BLD, angles_BLc, mask_BLS, cache=None):
+        normed_BLD = rms_norm(x_BLD, self.attention_norm[...], self.epsilon)
+        out_BLD, cache = self.attention(normed_BLD, angles_BLc, mask_BLS, cache)
+        x_BLD = constrain(x_BLD + out_BLD, HIDDEN_AXES)
+        x_BLD = x_BLD + self.mlp(rms_norm(x_BLD, self.mlp_norm[...], self.epsilon))
+        return constrain(x_BLD, HIDDEN_AXES), cache
+
+
+class Llama(nnx.Module):
+    """Llama 3, 3.1 or 3.2 as `config` (config.model) says. Layers are one module whose arrays have a leading N."""
+
+    def __init__(self, config, rngs: nnx.Rngs):
+        self.dtype = jnp.dtype(config.compute_dtype)
+        self.epsilon = config.norm_epsilon
+        self.remat = config.remat
+        self.frequencies = nnx.static(tuple(rope_frequencies(config).tolist()))
+        self.embedding = _param(rngs, config, (config.vocab_size, config.model_dim), ("vocab", "embed"))
+        layer = nnx.vmap(lambda rngs: Layer(config, rngs), in_axes=(0,), out_axes=0)
+        self.layers = nnx.split_rngs(splits=config.num_layers)(layer)(rngs)
+        self.final_norm = _norm_scale(config.model_dim)
+        if not config.tie_embeddings:
+            self.head = _param(rngs, config, (config.model_dim, config.vocab_size), ("embed", "vocab"))
+
+    def __call__(self, tokens_BL, positions_BL, segments_BL=None, cache=None):
+        """(hidden_BLD after the final norm, cache).
+
+        Training and scoring give `segments_BL`: a token sees earlier tokens of its own document; 0 is padding.
+        Decoding gives `cache` (`make_cache`): keys and values are written to slot = position, and a token sees all
+        slots up to its own.
+        """
+        x_BLD = constrain(self.embedding[...].astype(self.dtype)[tokens_BL], HIDDEN_AXES)
+        angles_BLc = positions_BL[:, :, None].astype(jnp.float32) * jnp.asarray(self.frequencies)
+        if cache is None:
+            mask_BLS = document_mask(segments_BL)
+        else:
+            mask_BLS = cache_mask(positions_BL, cache["key"].shape[2])
+        graph, layers = nnx.split(self.layers)
+
+        def apply(x_BLD, layer_and_cache):
+            layer, cache = layer_and_cache
+            cache = cache and {**cache, "slots_BL": positions_BL}
+            return nnx.merge(graph, layer)(x_BLD, angles_BLc, mask_BLS, cache)
+
+        if self.remat != "none":
+            apply = jax.checkpoint(apply, policy=REMAT_POLICIES[self.remat], prevent_cse=False)
+        x_BLD, cache = jax.lax.scan(apply, x_BLD, (layers, cache))
+        return rms_norm(x_BLD, self.final_norm[...], self.epsilon), cache
+
+    def head_matrix(self):
+        """head_DV in compute dtype: the transposed embedding when tied."""
+        head_DV = self.head[...] if hasattr(self, "head") else self.embedding[...].T
+        return head_DV.astype(self.dtype)
+
+    def logits(self, hidden_BLD):
+        """float32 logits_BLV of hidden states; for training use `loss`, which never holds all of them."""
+        return jnp.einsum("BLD,DV->BLV", hidden_BLD, self.head_matrix(), preferred_element_type=jnp.float32)
+
+
+def abstract(config) -> tuple[nnx.GraphDef, Params, Params]:
+    """(graph, shapes, logical axes): what `nnx.merge(graph, params)` needs, and two trees like the parameters.
+
+    Leaves of the first tree are jax.ShapeDtypeStruct, of the second tuples of logical axes. Nothing is allocated.
+    """
+    graph, state = nnx.split(nnx.eval_shape(lambda: Llama(config, nnx.Rngs(params=0))))
+    axes = jax.tree.map(lambda param: param.logical, state, is_leaf=lambda x: isinstance(x, nnx.Variable))
+    axes = nnx.to_pure_dict(axes)
+    axes["layers"] = jax.tree.map(lambda names: ("layers", *names), axes["layers"], is_leaf=lambda x: type(x) is tuple)
+    return graph, nnx.to_pure_dict(state), axes
+
+
+def initialize(config, key: jax.Array) -> Params:
+    """Random float32 parameters; residual outputs are scaled by 1 / sqrt(2 N)."""
+    return nnx.to_pure_dict(nnx.state(Llama(config, nnx.Rngs(params=key))))
+
+
+def make_cache(config, batch: int, length: int) -> dict[str, jax.Array]:
+    """An empty cache for `batch` rows of `length` positions: key and value, each [N, B, S, K, C]."""
+    shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)
+    return {name: jnp.zeros(shape, jnp.dtype(config.compute_dtype)) for name in ("key", "value")}

@@ -1,0 +1,122 @@
+"""Where arrays live: the device mesh, and the one table from logical axes to mesh axes.
+
+The model names its dimensions with words (`embed`, `mlp`, `batch`, ...); this module alone knows which mesh axis each
+word is split over. It knows nothing of models, only of names and shapes.
+"""
+
+import contextlib
+import contextvars
+import math
+from collections.abc import Iterator, Sequence
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+MESH_AXES = ("data", "fsdp", "tensor")
+
+# Every logical axis has a rule; one that is missing here is an error, not silently replicated.
+RULES: dict[str, str | tuple[str, ...] | None] = {
+    "batch": ("data", "fsdp"),
+    "length": None,
+    "activation": None,  # the model dimension of activations: only weights are split over fsdp
+    "embed": "fsdp",
+    "norm": None,
+    "heads": "tensor",
+    "kv_heads": "tensor",
+    "head_dim": None,
+    "mlp": "tensor",
+    "vocab": "tensor",
+    "layers": None,
+}
+
+_mesh: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar("mesh", default=None)
+
+
+def make_mesh(config, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh with axes `data fsdp tensor` of the sizes in `config` (config.sharding); -1 takes what remains.
+
+    Raises ValueError if the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = [config[axis] for axis in MESH_AXES]
+    known = math.prod(size for size in sizes if size != -1)
+    if sizes.count(-1) == 1 and known > 0 and len(devices) % known == 0:
+        sizes[sizes.index(-1)] = len(devices) // known
+    if math.prod(sizes) != len(devices) or min(sizes) < 1:
+        asked = " x ".join(f"{axis} {config[axis]}" for axis in MESH_AXES)
+        raise ValueError(f"a mesh of {asked} does not fit {len(devices)} devices; let one axis be -1")
+    return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def spec(logical_axes: Sequence[str]) -> PartitionSpec:
+    """The partition of an array whose dims have these logical axes.
+
+    >>> spec(("vocab", "embed"))
+    PartitionSpec('tensor', 'fsdp')
+    >>> spec(("embed", "embed"))
+    Traceback (most recent call last):
+    ValueError: logical axes ('embed', 'embed') use a mesh axis twice
+    """
+    for axis in logical_axes:
+        if axis not in RULES:
+            raise ValueError(f"logical axis {axis!r} has no rule; known are {', '.join(RULES)}")
+    rules = [RULES[axis] for axis in logical_axes]
+    used = [name for rule in rules if rule for name in ((rule,) if isinstance(rule, str) else rule)]
+    if len(used) != len(set(used)):
+        raise ValueError(f"logical axes {tuple(logical_axes)} use a mesh axis twice")
+    return PartitionSpec(*rules)
+
+
+def named(mesh: Mesh, logical_axes: Sequence[str], shape: Sequence[int]) -> NamedSharding:
+    """The sharding of an array of `shape`; raises ValueError if a dim does not divide over its mesh axes."""
+    sharding = NamedSharding(mesh, spec(logical_axes))
+    for axis, size, rule in zip(logical_axes, shape, sharding.spec, strict=True):
+        axes = (rule,) if isinstance(rule, str) else rule or ()
+        parts = math.prod(mesh.shape[name] for name in axes)
+        if size % parts:
+            low = size // parts * parts
+            raise ValueError(
+                f"{axis} of {size} does not divide over {parts} devices; nearest are {low or parts} and {low + parts}"
+            )
+    return sharding
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of an array that every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+@contextlib.contextmanager
+def use(mesh: Mesh) -> Iterator[None]:
+    """Within it, `constrain` applies to `mesh`."""
+    token = _mesh.set(mesh)
+    try:
+        yield
+    finally:
+        _mesh.reset(token)
+
+
+def constrain(x: jax.Array, logical_axes: Sequence[str]) -> jax.Array:
+    """`x`, laid out by its logical axes on the mesh in use; unchanged where none is."""
+    mesh = _mesh.get()
+    return x if mesh is None else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec(logical_axes)))
+
+
+def host_block(rows_sharding: NamedSharding, rows: int) -> tuple[int, int]:
+    """(block, num_blocks): which contiguous part of a batch of `rows` this host's devices hold.
+
+    Hosts that hold the same rows (a tensor axis across hosts) get the same block. Raises ValueError if the rows of
+    this host are not one such part, or do not divide over the devices.
+    """
+    parts = math.prod(rows_sharding.mesh.shape[axis] for axis in RULES["batch"])
+    if rows % parts:
+        raise ValueError(
+            f"batch of {rows} rows does not divide over {parts} devices; nearest is {rows // parts * parts or parts}"
+        )
+    slices = rows_sharding.addressable_devices_indices_map((rows, 1)).values()
+    starts = sorted({(index[0].start or 0, rows if index[0].stop is None else index[0].stop) for index in slices})
+    first, last = starts[0][0], starts[-1][1]
+    size = sum(stop - start for start, stop in starts)
+    if last - first != size or rows % size or first % size:
+        raise ValueError(f"the rows of this host are not one contiguous part of the batch: {starts}; reorder the mesh")
+    return first // size, rows // size

@@ -1,0 +1,223 @@
+"""Continual pre-training: `python -m emma_jax.train --config=configs/bilingual.py --workdir=DIR`.
+
+Owns the order of a run: what it starts from, the loop, when it validates and saves. The computation is `program`, the
+data `input_pipeline`, the files `checkpoint` and `metric_writer`. Running it again continues where it stopped.
+"""
+
+import json
+
+import jax
+import psutil
+from absl import logging
+from etils import epath
+
+from emma_jax import command_line, input_pipeline, sharding, tokenizer, validation
+from emma_jax.checkpoint import Checkpoints, Metadata
+from emma_jax.metric_writer import RunLog
+from emma_jax.program import Program, TrainState, build, bytes_per_device
+
+GIB = 2**30
+# What makes two runs the same run; everything else may change between a run and its continuation.
+RUN_KEYS = (
+    "run_name",
+    "seed",
+    "mixture",
+    "model",
+    "optimizer",
+    "train.steps",
+    "train.base",
+    "input_pipeline.batch_rows",
+)
+
+
+def main(config, workdir: str) -> None:
+    """Trains until `config.train.steps`, from the newest checkpoint of `workdir` if there is one."""
+    if not workdir:
+        raise ValueError("where to? --workdir=DIR, a folder or a bucket for checkpoints and metrics")
+    if config.sharding.distributed:
+        jax.distributed.initialize()
+    mesh = sharding.make_mesh(config.sharding)
+    program = build(config, mesh)
+    check_memory(program.state, mesh.local_devices)
+    train(config, epath.Path(workdir), program)
+
+
+def train(config, workdir: epath.Path, program: Program) -> None:
+    """The run of `config` in `workdir`, whose `program` was built on the mesh of all devices."""
+    data = Data(config, program)
+    check_same_run(config, workdir)
+    tokenizer.copy_files(config.tokenizer.folder, workdir / "tokenizer")
+    checkpoints = Checkpoints(workdir, config.checkpoint)
+    step, state = begin(config, program, checkpoints, data)
+    if step == config.train.steps:
+        logging.info("%s is done: %d steps are in %s", config.run_name, step, workdir)
+        return
+    log = RunLog(workdir / "events", config.run_name, step, config.train.steps)
+    validate = data.validator(program)
+    if step == 0:
+        log.validation(0, validate(state.params))
+    for batch in data.training_batches(step):
+        state, metrics = program.step(state, batch)
+        step += 1
+        log.step(step, metrics)
+        last = step == config.train.steps
+        if last or is_every(config.train.validate_every_steps, step):
+            log.validation(step, validate(state.params))
+        if last or checkpoints.is_due(step):
+            log.flush()
+            checkpoints.save(step, state.params, state.optimizer, data.metadata(step))
+        if last:
+            break
+    checkpoints.close()
+    log.close()
+
+
+def begin(config, program: Program, checkpoints: Checkpoints, data: "Data") -> tuple[int, TrainState]:
+    """(step, state) to go on from: this run's newest checkpoint, else the parameters of the base, else random ones.
+
+    Raises ValueError if a checkpoint is of other rows, another tokenizer or another model.
+    """
+    state = program.init(jax.random.key(config.seed))
+    step = checkpoints.latest_step()
+    if step is not None:
+        data.check_continues(checkpoints.metadata(step))
+        logging.info("continuing at step %d of %d", step, config.train.steps)
+        params = checkpoints.restore_params(step, program.state.params)
+        optimizer = checkpoints.restore_optimizer(step, program.state.optimizer) or state.optimizer
+        return step, state._replace(step=state.step + step, params=params, optimizer=optimizer)
+    if config.train.base:
+        base = Checkpoints(config.train.base)
+        step = base.latest_step()
+        if step is None:
+            raise ValueError(f"train.base {config.train.base} holds no complete checkpoint")
+        data.check_base(base.metadata(step), config.train.base)
+        logging.info("starting from the parameters of %s at its step %d", config.train.base, step)
+        return 0, state._replace(params=base.restore_params(step, program.state.params))
+    logging.info("starting from random parameters")
+    return 0, state
+
+
+class Data:
+    """The rows of a run: training and validation batches on the devices, and what a checkpoint must agree with."""
+
+    def __init__(self, config, program: Program):
+        self._config = config
+        self._shardings = {name: leaf.sharding for name, leaf in program.batch.items()}
+        self._vocabulary = tokenizer.load(config.tokenizer.folder)
+        if self._vocabulary.vocab_size > config.model.vocab_size:
+            raise ValueError(
+                f"tokenizer {config.tokenizer.folder} has {self._vocabulary.vocab_size} ids, model.vocab_size is "
+                f"{config.model.vocab_size}; make them agree"
+            )
+        self._rows = self._open(config.mixture.to_dict())
+
+    def _open(self, weights: dict[str, float]):
+        return input_pipeline.open_rows(
+            self._config.pack.folder, weights, self._vocabulary.fingerprint, self._config.pack.row_length
+        )
+
+    def training_batches(self, step: int):
+        """Endless batches from that of `step` on."""
+        rows = self._config.input_pipeline.batch_rows
+        block, num_blocks = sharding.host_block(self._shardings["tokens"], rows)
+        batches = self._rows.batches(
+            rows, self._config.seed, step, block, num_blocks, self._config.input_pipeline.num_threads
+        )
+        return (self._to_devices(batch) for batch in batches)
+
+    def validator(self, program: Program):
+        """A function of the parameters that returns the scalars of a validation pass; {} if validation is off."""
+        if not self._config.train.validate_every_steps:
+            return lambda params: {}
+        rows, count = self._open({"validation": 1.0}), self._config.train.validation_batch_rows
+        block, num_blocks = sharding.host_block(self._shardings["tokens"], count)
+        slice_sums = validation.make_slice_sums(program.score, len(rows.task_names))
+
+        def validate(params):
+            batches = map(self._to_devices, rows.validation_batches(count, block, num_blocks))
+            return validation.summary(validation.validate(slice_sums, params, batches, rows.task_bytes))
+
+        return validate
+
+    def metadata(self, step: int) -> Metadata:
+        """What the checkpoint of `step` is to say of itself."""
+        return Metadata(
+            config=json.loads(self._config.to_json_best_effort()),
+            position_rows=step * self._config.input_pipeline.batch_rows,
+            rows=self._rows.fingerprint,
+            tokenizer=self._vocabulary.fingerprint,
+        )
+
+    def check_continues(self, metadata: Metadata) -> None:
+        """Raises ValueError if a checkpoint was trained on other rows or another tokenizer."""
+        if metadata.rows and metadata.rows != self._rows.fingerprint:
+            raise ValueError(
+                f"the checkpoint was trained on rows {metadata.rows[:12]}, but {self._config.pack.folder} with this "
+                f"mixture is {self._rows.fingerprint[:12]}: use the rows it began with, or another --workdir"
+            )
+        self.check_base(metadata, "the checkpoint")
+
+    def check_base(self, metadata: Metadata, name: str) -> None:
+        """Raises ValueError if `name` has another tokenizer than the rows."""
+        if metadata.tokenizer and metadata.tokenizer != self._vocabulary.fingerprint:
+            raise ValueError(
+                f"{name} has the tokenizer {metadata.tokenizer[:12]}, the rows {self._vocabulary.fingerprint[:12]}: "
+                f"pack the corpus with the tokenizer of the model"
+            )
+
+    def _to_devices(self, batch):
+        return {
+            name: jax.make_array_from_process_local_data(self._shardings[name], array) for name, array in batch.items()
+        }
+
+
+def check_memory(state: TrainState, devices) -> None:
+    """Raises ValueError if the state and its gradients alone exceed the memory of this host's `devices`."""
+    needed = bytes_per_device(state) * len(devices)
+    if devices[0].platform == "cpu":
+        there, where = psutil.virtual_memory().available, "this machine has free"
+    else:
+        stats = devices[0].memory_stats() or {}
+        there, where = stats.get("bytes_limit", needed) * len(devices), f"its {len(devices)} devices have"
+    if needed > there:
+        raise ValueError(
+            f"parameters, moments and gradients need {needed:,} bytes ({needed / GIB:.1f} GiB), {where} {there:,} "
+            f"({there / GIB:.1f} GiB); train it on a TPU slice: bash launch/tpu_vm.sh --help, "
+            "or try the whole way at the size of a laptop: bash launch/quickstart.sh"
+        )
+
+
+def check_same_run(config, workdir: epath.Path) -> None:
+    """Records the config in `workdir`; raises ValueError if another run is recorded there already."""
+    path = workdir / "config.json"
+    flat = dict(_leaves(json.loads(config.to_json_best_effort())))
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        path.write_text(config.to_json_best_effort(indent=2))
+        return
+    recorded = dict(_leaves(json.loads(path.read_text())))
+    for key in sorted(flat.keys() | recorded.keys()):
+        if f"{key}.".startswith(tuple(f"{run_key}." for run_key in RUN_KEYS)) and key != "model.remat":
+            there, here = recorded.get(key), flat.get(key)
+            if there != here:
+                raise ValueError(
+                    f"{workdir} is of another run: its {key} is {there!r}, this config says {here!r}; "
+                    "use that config again, or another --workdir"
+                )
+
+
+def is_every(interval: int, step: int) -> bool:
+    """Whether something done every `interval` steps, or never if that is 0, is due."""
+    return interval > 0 and step % interval == 0
+
+
+def _leaves(tree: dict, prefix: str = ""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+if __name__ == "__main__":
+    command_line.run(main, flag_help={"workdir": "folder of checkpoints and metrics, local or gs://"})
