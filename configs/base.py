@@ -7,8 +7,8 @@ does not exist; a value of another type is refused (`emma_jax.command_line` chec
 from ml_collections import ConfigDict
 
 MODELS = {
-    "llama3-8b": dict(rope_scaling_factor=1.0),
-    "llama3.1-8b": dict(rope_scaling_factor=8.0),
+    "llama3-8b": dict(rope_scaling_factor=1.0, max_length=8192),
+    "llama3.1-8b": dict(rope_scaling_factor=8.0, max_length=131072),
 }
 
 
@@ -24,7 +24,16 @@ def get_config() -> ConfigDict:
             sources=ConfigDict(),  # name -> dict(reader, path, licence); path is a folder or "package:<distribution>"
             pairs=(),  # pairs without English, aligned through the message id: "deu_Latn-fra_Latn"
             validation_share=0.05,  # of messages
-            filters=ConfigDict(dict(min_characters=1, max_characters=2000, max_length_ratio=6.0, min_letter_share=0.3)),
+            filters=ConfigDict(
+                dict(
+                    min_characters=1,
+                    max_characters=2000,
+                    min_letter_share=0.3,  # of the characters outside markup
+                    min_script_share=0.25,  # letters of the language's script, of all letters outside markup
+                    max_length_ratio=6.0,  # of the sides of a pair, in characters
+                )
+            ),
+            rows_per_shard=1_000_000,  # a shard is held in memory while it is written
             num_buckets=16,  # exchange files between stages
             num_workers=1,  # Beam workers of the in-process runner
             beam_options=(),  # Beam pipeline options, such as "--runner=DataflowRunner"
@@ -110,6 +119,15 @@ def get_config() -> ConfigDict:
         )
     )
     config.checkpoint = ConfigDict(dict(save_every_steps=500, keep=3))
+    config.evaluation = ConfigDict(
+        dict(
+            sentences_per_direction=100,
+            row_length=2048,  # tokens; a sentence that is longer with its source is left out and counted
+            batch_rows=16,
+            num_samples=5,  # sample translations
+            max_new_tokens=128,
+        )
+    )
     return config
 
 

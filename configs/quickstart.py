@@ -61,4 +61,5 @@ def get_config(arm: str = "bilingual"):
     config.train.base = "" if arm == "base" else f"{ROOT}/base_imported"
     config.train.validate_every_steps = 100
     config.checkpoint.save_every_steps = 50
+    config.evaluation.update(sentences_per_direction=8, row_length=256, batch_rows=16, max_new_tokens=48)
     return config

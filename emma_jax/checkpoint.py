@@ -6,6 +6,7 @@ moments are stored layer by layer and stacked again on the device: a stacked mat
 """
 
 import dataclasses
+import logging as standard_logging
 from typing import Any
 
 import jax
@@ -37,9 +38,9 @@ class Checkpoints:
 
     def __init__(self, workdir, config=None):
         self.folder = epath.Path(workdir).absolute() / "checkpoints"
+        self._every_steps = config.save_every_steps if config else 1
         options = ocp.CheckpointManagerOptions(
             max_to_keep=config and config.keep,
-            save_interval_steps=config.save_every_steps if config else 1,
             create=config is not None,
             read_only=config is None,
             enable_async_checkpointing=config is not None,
@@ -54,7 +55,7 @@ class Checkpoints:
 
     def is_due(self, step: int) -> bool:
         """Whether the policy wants `step` saved."""
-        return self._manager.should_save(step)
+        return step % self._every_steps == 0
 
     def save(self, step: int, params, optimizer, metadata: Metadata) -> None:
         """Begins to save; returns when the arrays are copied. A failure shows at the next call or at `close`."""
@@ -93,15 +94,26 @@ class Checkpoints:
 
     def _restore(self, step: int, item: str, abstract):
         target = unstack_abstract(abstract)
+        self._check_shapes(self.folder / str(step) / item, target)
         args = ocp.args.PyTreeRestore(target, restore_args=ocp.checkpoint_utils.construct_restore_args(target))
-        try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item]
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            raise ValueError(f"{self.folder}/{step}/{item} does not hold this model: {error}") from error
-        return stack(restored, abstract)
+        return stack(self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item], abstract)
+
+    @staticmethod
+    def _check_shapes(path: epath.Path, target) -> None:
+        """Raises ValueError that names the first array which is stored in another shape than `target`'s, or not."""
+        stored = ocp.PyTreeCheckpointHandler().metadata(path).tree
+        there, wanted = (ocp.tree.to_flat_dict(tree, sep="/") for tree in (stored, target))
+        for name in sorted(there.keys() | wanted.keys()):
+            shapes = [tuple(tree[name].shape) if name in tree else "absent" for tree in (there, wanted)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"{path} does not hold this model: {name} is {shapes[0]} there and {shapes[1]} in the config"
+                )
 
     def _failure(self, error: Exception) -> OSError:
         logging.debug("the save failed here", exc_info=error)
+        # Orbax leaves one failed task per array behind, and asyncio prints a traceback for each at exit.
+        standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
         reason = str(error).strip().splitlines()[-1]
         last = self.latest_step()
         return OSError(
@@ -131,7 +143,7 @@ def unstack_abstract(tree):
 
 
 def stack(tree, abstract):
-    """The inverse of `unstack`, laid out as `abstract` says, on the device; consumes `tree`."""
+    """The inverse of `unstack`, laid out as `abstract` says, on the device."""
 
     def stack_layers(tree):
         return jax.tree_util.tree_map_with_path(
@@ -143,7 +155,7 @@ def stack(tree, abstract):
         )
 
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    return jax.jit(stack_layers, out_shardings=shardings, donate_argnums=0)(tree)
+    return jax.jit(stack_layers, out_shardings=shardings)(tree)
 
 
 def _map_layers(function, tree):

@@ -56,6 +56,7 @@ def run(main: Callable, *, config: bool = True, flag_help: Mapping[str, str] | N
 
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
+    logging.get_absl_handler().addFilter(_is_ours_or_a_warning)
     app.run(start, flags_parser=parse)
 
 
@@ -88,6 +89,12 @@ def check_config(config: ConfigDict, reference: ConfigDict) -> None:
         kinds = (int, float) if isinstance(expected[key], float) else (type(expected[key]),)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ValueError(f"config.{key} is {value!r}; expected {kinds[-1].__name__}, as {expected[key]!r}")
+
+
+def _is_ours_or_a_warning(record) -> bool:
+    """Whether a log line is for the user: Orbax and Beam tell much about themselves."""
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return record.levelno >= logging.converter.STANDARD_WARNING or record.pathname.startswith(ours + os.sep)
 
 
 def _config() -> tuple[ConfigDict]:

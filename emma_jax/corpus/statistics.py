@@ -81,9 +81,12 @@ def summary(manifest: manifest_lib.Manifest) -> Iterable[str]:
         parts = (f"{s.rows:,} rows and {s.tokens:,} tokens for {n}" for n, s in zip(manifest_lib.SPLITS, splits))
         yield f"{len(entries)} {kind}: {', '.join(parts)}"
     for stage, reasons in manifest.counts.items():
-        yield f"{stage}: " + ", ".join(f"{records:,} {reason}" for reason, records in reasons.items())
-    for refused in manifest.refused_codes:
-        yield f"refused code {refused['code']} of {refused['source']} ({refused['records']:,} records): {refused['reason']}"
+        kept_first = sorted(reasons.items(), key=lambda item: item[0] != KEPT)
+        yield f"{stage}: " + ", ".join(f"{records:,} {reason}" for reason, records in kept_first)
+    for reason in sorted({refused["reason"] for refused in manifest.refused_codes}):
+        refused = (code for code in manifest.refused_codes if code["reason"] == reason)
+        codes = (f"{code['code']} of {code['source']} ({code['records']:,} records)" for code in refused)
+        yield f"refused as {reason}: {', '.join(codes)}"
     for bad in manifest.bad_files:
         yield f"bad file {bad['file']}, skipped: {bad['reason']}"
     yield f"{len(manifest.bad_files)} bad files, {len(manifest.refused_codes)} refused codes"

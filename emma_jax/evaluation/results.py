@@ -1,4 +1,4 @@
-"""The files of an evaluation: `results.jsonl` and `generations.jsonl`, one JSON object a line.
+"""The files of an evaluation: `results.jsonl` and `generations.jsonl`, one JSON object a line, and `done.json`.
 
 Owns their schema, reading and writing. What is in them is the business of the tasks; what is made of them, of `report`.
 """
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 RESULTS, GENERATIONS = "results.jsonl", "generations.jsonl"
+DONE, VERSION = "done.json", 1
 
 
 class Result(NamedTuple):
@@ -49,21 +50,65 @@ def read_results(folder) -> list[Result]:
 
 
 def read_generations(folder) -> list[Generation]:
-    """The generations in `folder` in their order; none if there is no such file. Raises ValueError at a damaged line."""
+    """The generations in `folder` in their order, as `read_results`."""
     return _read(epath.Path(folder) / GENERATIONS, Generation)
 
 
-def replace(folder, model: str, benchmark: str, results: Iterable[Result], generations: Iterable[Generation]) -> None:
-    """Puts the rows of one model and benchmark in place of those that `folder` holds; other rows stay."""
+def read_done(folder) -> dict[str, dict[str, str]]:
+    """For each model, the benchmarks that are complete in `folder`, and the state that each was run in.
+
+    Raises ValueError if the file is of another version or damaged.
+    """
+    path = epath.Path(folder) / DONE
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+        if content["version"] == VERSION:
+            there = {(row.model, row.benchmark) for row in (*read_results(folder), *read_generations(folder))}
+            return {
+                model: {name: state for name, state in states.items() if (model, name) in there}
+                for model, states in content["done"].items()
+            }
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        pass  # the same way out
+    raise ValueError(f"{path} is damaged or not of version {VERSION}; delete it and evaluate again")
+
+
+def replace(
+    folder, model: str, benchmark: str, results: Iterable[Result], generations: Iterable[Generation], state: str
+) -> None:
+    """Puts the rows of one model and benchmark in place of those that `folder` holds; other rows stay.
+
+    `state` is an opaque word for what the rows depend on; `read_done` gives it back once all rows are written.
+    """
     for name, kind, rows in ((RESULTS, Result, results), (GENERATIONS, Generation, generations)):
         path = epath.Path(folder) / name
         kept = [row for row in _read(path, kind) if (row.model, row.benchmark) != (model, benchmark)]
-        lines = [json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in [*kept, *rows]]
-        # Written beside and renamed: what other models took hours for must outlive a crash here.
-        temporary = path.with_name(name + ".partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text("".join(lines))
-        temporary.replace(path)
+        _write(path, "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in [*kept, *rows]))
+    done = read_done(folder)
+    done.setdefault(model, {})[benchmark] = state
+    _write(epath.Path(folder) / DONE, json.dumps({"version": VERSION, "done": done}, indent=1) + "\n")
+
+
+def named_folders(text: str) -> dict[str, str]:
+    """Model names and their folders from NAME=DIR,NAME=DIR; a DIR alone is named by its last part.
+
+    Raises ValueError if a name is missing or stands twice.
+
+    >>> named_folders("bi=runs/bilingual,export/llama")
+    {'bi': 'runs/bilingual', 'llama': 'export/llama'}
+    """
+    folders = {}
+    for part in filter(None, text.split(",")):
+        name, _, folder = part.rpartition("=")
+        name = name or epath.Path(folder).name
+        if not name or not folder:
+            raise ValueError(f"{part!r} is no model; write NAME=DIR,NAME=DIR")
+        if name in folders:
+            raise ValueError(f"two models are named {name!r}; give each a name of its own: NAME=DIR,NAME=DIR")
+        folders[name] = folder
+    return folders
 
 
 def _read(path: epath.Path, kind: type) -> list[Any]:
@@ -78,3 +123,11 @@ def _read(path: epath.Path, kind: type) -> list[Any]:
                     f"{path} line {number} is no {kind.__name__.lower()} ({error}); delete the file and evaluate again"
                 ) from error
     return rows
+
+
+def _write(path: epath.Path, text: str) -> None:
+    """Writes a file beside `path` and renames it: what other models took hours for must outlive a crash here."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text)
+    temporary.replace(path)

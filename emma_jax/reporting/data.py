@@ -151,10 +151,7 @@ def by_group(
     return {
         label: (
             len(scores),
-            {
-                model: mean([v for score in scores if (v := value(score[model])) is not None])
-                for model in scores[0]
-            },
+            {model: mean([v for score in scores if (v := value(score[model])) is not None]) for model in scores[0]},
         )
         for label, scores in members.items()
     }

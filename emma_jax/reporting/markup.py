@@ -1,4 +1,4 @@
-"""Elements of HTML and SVG as strings. What is not made by `tag` is escaped, so text of a corpus cannot break a page."""
+"""Elements of HTML and SVG as strings. What is not made by `tag` is escaped, so no text breaks a page."""
 
 import html
 
@@ -9,7 +9,7 @@ class Markup(str):
     __slots__ = ()
 
 
-def tag(name: str, *content, **attributes) -> Markup:
+def tag(name: str, /, *content, **attributes) -> Markup:
     """One element; attributes lose a trailing underscore, other underscores become hyphens, None leaves one out.
 
     >>> tag("td", "a < b", tag("br"), class_="n", data_sort=3, title=None)
@@ -30,7 +30,8 @@ def join(parts) -> Markup:
     >>> join(["a & b", tag("b", "c")])
     'a &amp; b<b>c</b>'
     """
-    return Markup("".join(part if isinstance(part, Markup) else html.escape(_text(part), quote=False) for part in parts))
+    escaped = (part if isinstance(part, Markup) else html.escape(_text(part), quote=False) for part in parts)
+    return Markup("".join(escaped))
 
 
 def _text(value) -> str:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from emma_jax.report_markup import Markup, join, tag
+from emma_jax.reporting.markup import Markup, join, tag
 
 POINTS_PER_LINE = 400
 LANE, GAP = 7, 6  # height in pixels of a series in a dot plot, and between its rows
@@ -76,12 +76,13 @@ def thin(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, 
 
 
 def dot_plot(rows: Mapping[str, Sequence[Span | None]], series: Sequence[str], label: str) -> Markup:
-    """A row for each key, with one lane for each of `series`; the value axis begins at 0. None leaves a lane empty."""
+    """A row for each key, with one lane for each of `series`; None leaves a lane empty."""
     width, left, top = 540, 84, 34
     pitch = LANE * len(series) + GAP
     bottom = top + pitch * len(rows)
-    high = max((max(span[:2]) for spans in rows.values() for span in spans if span), default=1.0)
-    scale = Scale(0.0, high * 1.03, left, width - 10)
+    edges = [value for spans in rows.values() for span in spans if span for value in span if value is not None]
+    margin = 0.03 * (max(edges) - min(edges))
+    scale = Scale(min(edges) - margin, max(edges) + margin, left, width - 10)
     parts = [_line(scale(at), top, scale(at), bottom, "grid") for at in scale.ticks()]
     for at in scale.ticks():
         parts += [_text(scale(at), y, f"{at:g}", "middle") for y in (top - 8, bottom + 16)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from emma_jax import languages
-from emma_jax.report_data import Direction, Evidence, by_group, mean
+from emma_jax.reporting.data import Direction, Evidence, by_group, mean
 
 Value = str | int | float | None
 BITS, SHARE, COUNT, TEXT = ".3f", ".1%", ",d", ""
@@ -106,11 +106,11 @@ def group_tables(evidence: Evidence) -> list[Table]:
 
     def size(direction: Direction) -> str:
         tokens = evidence.pair_tokens(direction.language)
-        return f"{10 ** int(math.log10(tokens)):,} or more" if tokens else "none"
+        return f"from {10 ** int(math.log10(tokens)):,}" if tokens else "none"
 
-    groups: list[tuple[str, str, Callable[[Direction], str]]] = [("script", "script", lambda d: d.language[4:])]
+    groups: list[tuple[str, str, Callable[[Direction], str]]] = [("scripts", "script", lambda d: d.language[4:])]
     if evidence.corpus:
-        groups = [("classes", "resource class", resource_class), ("sizes", "tokens of the pair", size), *groups]
+        groups = [("classes", "resource class", resource_class), ("sizes", "pair tokens", size), *groups]
     directions = sorted(evidence.compared(into_english=False), key=lambda d: -evidence.pair_tokens(d.language))
     tables = []
     for name, heading, group in groups:

@@ -1,0 +1,100 @@
+"""Shares of tokens as rates of examples: what each mixture draws from each task.
+
+Owns the mixtures' names and rates. SeqIO draws examples, our configs speak of tokens, and a document of one task may be
+a hundred times as long as one of another; so a rate is a share divided by the mean length of the task's documents. The
+lengths are estimated from the bytes in the manifest. The rows that are trained on follow the shares exactly, as `pack`
+counts tokens; these mixtures serve to look at data and to try things.
+"""
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from emma_jax import languages, shares
+
+BYTES_PER_TOKEN = 4.0  # usual; shares depend on it only through the one token that ends a document
+
+
+class Size(NamedTuple):
+    """The documents of a task in one epoch, and the bytes of all their texts."""
+
+    documents: int
+    bytes: int
+
+    @property
+    def tokens(self) -> float:
+        """Predicted tokens, estimated: those of the texts, and EOS of each document."""
+        return self.bytes / BYTES_PER_TOKEN + self.documents
+
+
+def rates(
+    sizes: Mapping[str, Size], mixture: Mapping[str, float], components: Mapping[str, ConfigDict]
+) -> dict[str, dict[str, float]]:
+    """For each mixture its tasks' rates of examples.
+
+    `component.<name>` for each component. Of the declared `mixture` of components, two: `bilingual`, as declared, if
+    any of its components has pairs; and `monolingual`, without those components, the others in unchanged proportion
+    (the paper's Mix 1 and Mix 2). Either is left out where nothing is in it.
+
+    Raises ValueError if a component matches no task, if the mixture names a component that is not there, or a share is
+    not positive.
+
+    >>> section = ConfigDict(dict(tasks="*", tokens=1000, policy="proportional", temperature=1.0, max_epochs=1.0))
+    >>> rates({"mono.deu_Latn": Size(10, 3960), "mono.eng_Latn": Size(40, 3840)}, {}, {"all": section})
+    {'component.all': {'mono.deu_Latn': 0.005, 'mono.eng_Latn': 0.02}}
+    """
+    drawn = {name: _component_rates(name, section, sizes) for name, section in components.items()}
+    for name, share in mixture.items():
+        if name not in drawn:
+            near = languages.nearest(name, drawn)
+            raise ValueError(f"config.mixture has {name!r}, which is no component in config.pack.components{near}")
+        if not share > 0:
+            raise ValueError(f"config.mixture.{name} is {share}; a share must be positive")
+    parallel = {name for name in mixture if any(task.startswith("pair.") for task in drawn[name])}
+    whole = {
+        "monolingual": {name: share for name, share in mixture.items() if name not in parallel},
+        "bilingual": dict(mixture) if parallel else {},
+    }
+    named = {f"component.{name}": rate for name, rate in drawn.items()}
+    return named | {name: _mixed(parts, drawn) for name, parts in whole.items() if parts}
+
+
+def matching(component: str, pattern: str, tasks: Iterable[str]) -> list[str]:
+    """Names of the tasks that a component's glob matches, in order.
+
+    Raises ValueError if there is none, naming the nearest.
+
+    >>> matching("swahili", "*.*swh*", ["mono.swh_Latn", "mono.deu_Latn", "pair.eng_Latn-swh_Latn"])
+    ['mono.swh_Latn', 'pair.eng_Latn-swh_Latn']
+    """
+    found = fnmatch.filter(tasks, pattern)
+    if not found:
+        near = languages.nearest(pattern, tasks)
+        raise ValueError(f"config.pack.components.{component} matches no task of the corpus with {pattern!r}{near}")
+    return found
+
+
+def _component_rates(name: str, section: ConfigDict, sizes: Mapping[str, Size]) -> dict[str, float]:
+    """Examples of each task for one token of the component."""
+    tasks = matching(name, section.tasks, sizes)
+    tokens = shares.divide(
+        [sizes[task].tokens for task in tasks], section.tokens, section.policy, section.temperature, section.max_epochs
+    )
+    if not tokens.any():
+        raise ValueError(f"config.pack.components.{name} has no documents to train on; look at {section.tasks!r}")
+    return {
+        task: share * sizes[task].documents / sizes[task].tokens
+        for task, share in zip(tasks, (tokens / tokens.sum()).tolist(), strict=True)
+        if share
+    }
+
+
+def _mixed(parts: Mapping[str, float], drawn: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Rates of a mixture of components by their shares of tokens; a task may be in several of them."""
+    mixed: dict[str, float] = {}
+    for component, share in parts.items():
+        for task, rate in drawn[component].items():
+            mixed[task] = mixed.get(task, 0.0) + share / sum(parts.values()) * rate
+    return mixed

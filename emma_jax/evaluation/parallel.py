@@ -1,0 +1,89 @@
+"""Held-out sentence pairs with English: which ones are scored, and how they become prompts."""
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from emma_jax import languages
+from emma_jax.manifest import Manifest
+
+
+class Sentence(NamedTuple):
+    """A text and its translation."""
+
+    source: str
+    target: str
+
+
+class Direction(NamedTuple):
+    """Sentence pairs from the language `source` to the language `target`; `size` counts rows to train on."""
+
+    source: str
+    target: str
+    sentences: tuple[Sentence, ...]
+    size: int
+
+    @property
+    def name(self) -> str:
+        """source-target, as results name a direction."""
+        return f"{self.source}-{self.target}"
+
+    @property
+    def reversed(self) -> "Direction":
+        """The same sentences the other way."""
+        swapped = tuple(Sentence(target, source) for source, target in self.sentences)
+        return Direction(self.target, self.source, swapped, self.size)
+
+
+def from_english(corpus: Manifest, count: int, seed: int) -> list[Direction]:
+    """English to each language that the corpus has with it, with at most `count` sentences of the validation split.
+
+    The choice depends on the sentences and `seed` alone. Raises ValueError if there is none to choose from.
+    """
+    directions = []
+    for pair, entry in corpus.pairs.items():
+        first, second = pair.split("-")
+        if languages.ENGLISH in (first, second):
+            rows = (
+                Sentence(*row)
+                for batch in corpus.read(entry, "validation")
+                for row in zip(batch["src_text"].to_pylist(), batch["tgt_text"].to_pylist(), strict=True)
+            )
+            size = entry.splits["train"].rows if "train" in entry.splits else 0
+            direction = Direction(first, second, choose(rows, count, seed), size)
+            if direction.sentences:
+                directions.append(direction if first == languages.ENGLISH else direction.reversed)
+    if not directions:
+        raise ValueError(f"the corpus in {corpus.folder!r} has no held-out sentence pairs with English to score")
+    return directions
+
+
+def choose(sentences: Iterable[Sentence], count: int, seed: int) -> tuple[Sentence, ...]:
+    """At most `count` of the sentences, by a hash of text and seed: the same ones in whatever order they come.
+
+    >>> numbers = [Sentence("one", "moja"), Sentence("two", "mbili"), Sentence("three", "tatu")]
+    >>> choose(numbers, 2, seed=0) == choose(reversed(numbers), 2, seed=0)
+    True
+    """
+    return tuple(heapq.nsmallest(count, sentences, key=lambda sentence: digest([seed, *sentence])))
+
+
+def prompt(pair_line: str, source: str, text: str, target: str) -> str:
+    """A document of one pair up to where its translation begins; `source` and `target` are the labels of languages.
+
+    >>> prompt("[{language}]: {text}\\n", "English", "Yes", "Swahili")
+    '[English]: Yes\\n[Swahili]: '
+    """
+    before = pair_line.partition("{text}")[0]
+    return pair_line.format(language=source, text=text) + before.format(language=target)
+
+
+def label(corpus: Manifest, rendering, code: str) -> str:
+    """What a prompt calls a language, as `rendering` (config.rendering) says."""
+    return code if rendering.language_label == "code" else corpus.languages[code].name
+
+
+def digest(parts: Iterable) -> str:
+    """SHA-256 in hex of the parts, as text with their bounds."""
+    return hashlib.sha256(repr(list(parts)).encode()).hexdigest()

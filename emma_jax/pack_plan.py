@@ -1,0 +1,143 @@
+"""What `pack` will do for one component: which tasks, how many tokens of each, into how many files.
+
+Owns the plan and its file, which lets an interrupted run go on as it was begun. Draws and writes nothing.
+"""
+
+import dataclasses
+import difflib
+import fnmatch
+import hashlib
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from emma_jax import exchange, shares, store
+
+FILE = "plan.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """What is drawn of one SeqIO task under `name`.
+
+    For training about `tokens` targets, `share` of the component's, out of `size` in one epoch. For validation at most
+    `documents`, of a pair those of one `direction` (0 or 1; -1: a language has none).
+    """
+
+    name: str
+    task: str
+    tokens: int = 0
+    size: float = 0.0
+    share: float = 0.0
+    documents: int = 0
+    direction: int = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The whole of the work for one component. The position of a draw is the task id in its rows."""
+
+    component: str
+    fingerprint: str
+    row_length: int
+    window: int
+    seed: int
+    num_shards: int
+    buckets_per_shard: int
+    draws: tuple[Draw, ...]
+
+    @property
+    def num_buckets(self) -> int:
+        """Buckets of the exchange; a shard is packed from several if it is more than a worker should hold."""
+        return self.num_shards * self.buckets_per_shard
+
+    def shard_file(self, shard: int) -> str:
+        """The file name of a shard."""
+        return f"rows-{shard:05}-of-{self.num_shards:05}.arrayrecord"
+
+
+def fingerprint(**dependencies) -> str:
+    """SHA-256 in hex of all that the rows of a component depend on, as canonical JSON.
+
+    >>> fingerprint(seed=0, row_length=256) == fingerprint(row_length=256, seed=0) != fingerprint(seed=1, row_length=256)
+    True
+    """
+    return hashlib.sha256(json.dumps([store.VERSION, dependencies], sort_keys=True).encode()).hexdigest()
+
+
+def matching_tasks(component: str, pattern: str, tasks: Iterable[str]) -> list[str]:
+    """The tasks that the glob of a component names, sorted.
+
+    Raises ValueError if there are none, with the nearest task.
+
+    >>> matching_tasks("monolingual", "mono.*", ["pair.deu_Latn-eng_Latn", "mono.swh_Latn", "mono.deu_Latn"])
+    ['mono.deu_Latn', 'mono.swh_Latn']
+    >>> matching_tasks("english", "mono.eng_Latm", ["mono.eng_Latn", "mono.deu_Latn"])
+    Traceback (most recent call last):
+    ValueError: no task matches 'mono.eng_Latm' of the component english; the nearest of 2 tasks is mono.eng_Latn
+    """
+    tasks = sorted(tasks)
+    found = fnmatch.filter(tasks, pattern)
+    if not found:
+        near = difflib.get_close_matches(pattern, tasks, n=1, cutoff=0)
+        nearest = f"the nearest of {len(tasks)} tasks is {near[0]}" if near else "the corpus has no tasks"
+        raise ValueError(f"no task matches {pattern!r} of the component {component}; {nearest}")
+    return found
+
+
+def training_plan(component: str, section, sizes: Mapping[str, float], pack, fingerprint: str, seed: int) -> Plan:
+    """The plan for a component whose tasks have `sizes` tokens; its `section` and `pack` are of the config.
+
+    Raises ValueError if no task has a document.
+    """
+    tokens = shares.divide(
+        list(sizes.values()), section.tokens, section.policy, section.temperature, section.max_epochs
+    )
+    total = float(tokens.sum())
+    if not total:
+        raise ValueError(f"the tasks of the component {component} have no documents; look at {section.tasks!r}")
+    row_tokens = pack.rows_per_shard * pack.row_length
+    return Plan(
+        component=component,
+        fingerprint=fingerprint,
+        row_length=pack.row_length,
+        window=pack.window_documents,
+        seed=seed,
+        num_shards=max(1, math.ceil(total / row_tokens)),
+        buckets_per_shard=math.ceil(min(row_tokens, total) / exchange.BUCKET_IDS),
+        draws=tuple(
+            Draw(name, name, math.ceil(wanted), size, wanted / total)
+            for (name, size), wanted in zip(sizes.items(), tokens.tolist(), strict=True)
+            if wanted
+        ),
+    )
+
+
+def validation_plan(slices: Sequence[Draw], pack, fingerprint: str, seed: int) -> Plan:
+    """The plan for the validation component: few documents of each slice, in one shard."""
+    return Plan(
+        component=store.VALIDATION,
+        fingerprint=fingerprint,
+        row_length=pack.row_length,
+        window=pack.window_documents,
+        seed=seed,
+        num_shards=1,
+        buckets_per_shard=1,
+        draws=tuple(slices),
+    )
+
+
+def write(folder: pathlib.Path, plan: Plan) -> None:
+    """Writes the plan so that it is either whole or not there."""
+    unfinished = folder / (FILE + ".tmp")
+    unfinished.write_text(json.dumps(dataclasses.asdict(plan), indent=1))
+    unfinished.replace(folder / FILE)
+
+
+def load(folder: pathlib.Path) -> Plan | None:
+    """The plan of an interrupted run in `folder`, if there is one."""
+    if not (folder / FILE).exists():
+        return None
+    values = json.loads((folder / FILE).read_text())
+    return Plan(**{**values, "draws": tuple(Draw(**draw) for draw in values["draws"])})

@@ -1,0 +1,416 @@
+"""Conversion: bit for bit in both directions, the configs of the Llama family, and what is refused before any write."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import random_model
+from emma_jax import checkpoint, conversion, conversion_config, model, program, safetensors_folder
+from emma_jax.checkpoint import Checkpoints
+from random_model import model_config, needs_torch, parameters
+
+LLAMA31_SCALING = {
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+    "rope_type": "llama3",
+}
+# What config.json of the published models says of the architecture.
+LLAMA2_7B = dict(
+    architectures=["LlamaForCausalLM"], model_type="llama", hidden_act="silu", hidden_size=4096, initializer_range=0.02,
+    intermediate_size=11008, max_position_embeddings=4096, num_attention_heads=32, num_hidden_layers=32,
+    num_key_value_heads=32, pretraining_tp=1, rms_norm_eps=1e-05, rope_scaling=None, tie_word_embeddings=False,
+    torch_dtype="float16", vocab_size=32000,
+)  # fmt: skip
+LLAMA3_8B = dict(
+    architectures=["LlamaForCausalLM"], model_type="llama", attention_bias=False, attention_dropout=0.0,
+    bos_token_id=128000, eos_token_id=128001, hidden_act="silu", hidden_size=4096, initializer_range=0.02,
+    intermediate_size=14336, max_position_embeddings=8192, num_attention_heads=32, num_hidden_layers=32,
+    num_key_value_heads=8, pretraining_tp=1, rms_norm_eps=1e-05, rope_scaling=None, rope_theta=500000.0,
+    tie_word_embeddings=False, torch_dtype="bfloat16", vocab_size=128256,
+)  # fmt: skip
+LLAMA31_8B = {**LLAMA3_8B, "max_position_embeddings": 131072, "mlp_bias": False, "rope_scaling": LLAMA31_SCALING}
+LLAMA32_1B = {
+    **LLAMA31_8B,
+    **dict(head_dim=64, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, tie_word_embeddings=True),
+    "rope_scaling": {**LLAMA31_SCALING, "factor": 32.0},
+}
+EXPECTED = {
+    "llama2": (LLAMA2_7B, dict(num_kv_heads=32, head_dim=128, rope_theta=10000.0, compute_dtype="float32")),
+    "llama3": (LLAMA3_8B, dict(num_kv_heads=8, rope_theta=500000.0, rope_scaling_factor=1.0, max_length=8192)),
+    "llama3.1": (LLAMA31_8B, dict(rope_scaling_factor=8.0, rope_original_length=8192, compute_dtype="bfloat16")),
+    "llama3.2": (LLAMA32_1B, dict(tie_embeddings=True, head_dim=64, rope_scaling_factor=32.0, mlp_dim=8192)),
+}
+NO_IDS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
+
+
+def in_new_form(config_json):
+    """The same model as transformers 5 writes it: RoPE under one key."""
+    rest = {key: value for key, value in config_json.items() if key not in ("rope_scaling", "rope_theta")}
+    rope = config_json["rope_scaling"] or {"rope_type": "default"}
+    return {**rest, "rope_parameters": {**rope, "rope_theta": config_json.get("rope_theta", 10000.0)}}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """(folder with run/ and its float32 export hf/, config, params)."""
+    folder = tmp_path_factory.mktemp("original")
+    config = model_config()
+    params = parameters(config)
+    random_model.write_workdir(folder / "run", config, params)
+    conversion.export_hf(str(folder / "run"), str(folder / "hf"), "float32", random_model.mesh())
+    return folder, config, params
+
+
+@pytest.fixture
+def copy(original, tmp_path):
+    """A copy of the export, to be damaged."""
+    return shutil.copytree(original[0] / "hf", tmp_path / "copy")
+
+
+def change_json(path, **changes):
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps(content))
+
+
+def tensors_in(folder):
+    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+
+
+def assert_same_bits(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        assert left[name].dtype == right[name].dtype and left[name].shape == right[name].shape, name
+        assert left[name].tobytes() == right[name].tobytes(), name
+
+
+def assert_equal_trees(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+# The table
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_table_has_every_parameter_once(tied):
+    config = model_config(tie_embeddings=tied)
+    shapes = checkpoint.unstack_abstract(program.abstract_params(config, random_model.mesh()))
+    leaves = {"/".join(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
+    rows = list(conversion.tensors_of(config))
+    assert sorted(path for path, _, _, _ in rows) == sorted(leaves)
+    assert len({name for _, name, _, _ in rows}) == len(rows)
+    sizes = conversion._sizes(config)
+    for path, name, tensor, _ in rows:
+        theirs = np.arange(leaves[path].size).reshape(tensor.their_shape(sizes))
+        ours = tensor.to_ours(theirs, sizes)
+        assert ours.shape == leaves[path].shape, name
+        np.testing.assert_array_equal(tensor.to_theirs(ours, sizes), theirs)
+
+
+# Bits
+
+
+@needs_torch
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_import_then_export_gives_the_bits_that_transformers_wrote(tmp_path, dtype, tied):
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    theirs = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=320, hidden_size=64, intermediate_size=160, num_hidden_layers=3, num_attention_heads=8,
+            num_key_value_heads=2, head_dim=16, tie_word_embeddings=tied, rms_norm_eps=1e-5,
+            rope_parameters={**LLAMA31_SCALING, "rope_theta": 5e5}, max_position_embeddings=16384,
+        )
+    ).to(getattr(torch, dtype))  # fmt: skip
+    theirs.save_pretrained(tmp_path / "theirs", max_shard_size="100KB")
+    assert (tmp_path / "theirs" / "model.safetensors.index.json").exists()
+    conversion.import_hf(str(tmp_path / "theirs"), str(tmp_path / "run"), random_model.mesh())
+    conversion.export_hf(str(tmp_path / "run"), str(tmp_path / "ours"), dtype, random_model.mesh())
+    assert_same_bits(tensors_in(tmp_path / "theirs"), tensors_in(tmp_path / "ours"))
+    read = [transformers.AutoConfig.from_pretrained(tmp_path / name).to_dict() for name in ("theirs", "ours")]
+    for config in read:
+        for key in ("bos_token_id", "eos_token_id", "transformers_version", "_name_or_path", "pretraining_tp"):
+            config.pop(key, None)  # without a tokenizer our export names no special tokens
+    assert read[0] == read[1]
+
+
+def test_export_rounds_to_bfloat16_to_nearest_even(original, tmp_path):
+    folder, _, params = original
+    conversion.export_hf(str(folder / "run"), str(tmp_path / "hf"), "bfloat16", random_model.mesh())
+    found = tensors_in(tmp_path / "hf")["model.embed_tokens.weight"]
+    bits = np.asarray(params["embedding"]).view(np.uint32).astype(np.uint64)
+    expected = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    np.testing.assert_array_equal(found.view(np.uint16), expected.astype(np.uint16))
+
+
+@pytest.mark.parametrize("axes", [dict(fsdp=8), dict(fsdp=4, tensor=2)], ids=str)
+def test_import_on_a_mesh_and_back_gives_the_same_bits(original, tmp_path, axes):
+    mesh = random_model.mesh(8, **axes)
+    conversion.import_hf(str(original[0] / "hf"), str(tmp_path / "run"), mesh)
+    loaded = conversion.load_model(str(tmp_path / "run"), mesh)
+    assert_equal_trees(loaded.params, original[2])
+    assert loaded.params["head"].sharding == program.abstract_params(loaded.config, mesh)["head"].sharding
+    conversion.export_hf(str(tmp_path / "run"), str(tmp_path / "hf"), "float32", mesh)
+    assert_same_bits(tensors_in(original[0] / "hf"), tensors_in(tmp_path / "hf"))
+
+
+def test_first_loss_of_a_continual_run_is_the_loss_of_its_base(tiny_config, one_device_mesh, random_batch, tmp_path):
+    tiny_config.model.tie_embeddings = False
+    built = program.build(tiny_config, one_device_mesh)
+    trained, _ = built.step(built.init(jax.random.key(0)), random_batch(9))
+    random_model.write_workdir(tmp_path / "base", tiny_config.model, trained.params)
+    conversion.export_hf(str(tmp_path / "base"), str(tmp_path / "hf"), "float32", one_device_mesh)
+    conversion.import_hf(str(tmp_path / "hf"), str(tmp_path / "imported"), one_device_mesh)
+    params = Checkpoints(tmp_path / "imported").restore_params(0, built.state.params)
+    batch = random_batch(3)
+    np.testing.assert_array_equal(built.score(params, batch), built.score(trained.params, batch))
+    imported = built.init(jax.random.key(1))._replace(params=params)
+    (_, first), (_, base) = built.step(imported, batch), built.step(trained, batch)
+    assert float(first["loss"]) == float(base["loss"])
+
+
+def test_load_model_takes_a_workdir_a_step_and_a_hf_folder(original, tmp_path):
+    folder, config, params = original
+    newer = jax.tree.map(lambda x: x + 1, params)
+    shutil.copytree(folder / "run", tmp_path / "run")
+    random_model.write_workdir(tmp_path / "run", config, newer, step=9)
+    for name, expected in (("run", newer), ("run@5", params), ("run@9", newer)):
+        loaded = conversion.load_model(str(tmp_path / name), random_model.mesh())
+        assert_equal_trees(loaded.params, expected)
+        assert loaded.name == name and loaded.tokenizer.bos_id == 94
+    loaded = conversion.load_model(str(folder / "hf"), random_model.mesh())
+    assert_equal_trees(loaded.params, params)
+    assert loaded.name == "hf" and loaded.tokenizer.bos_id == 94
+    assert {**loaded.config, "remat": config.remat} == config.to_dict()
+
+
+# Files
+
+
+def test_an_export_in_shards_is_the_export_in_one_file(original, tmp_path, monkeypatch):
+    monkeypatch.setattr(safetensors_folder, "SHARD_BYTES", 100_000)
+    conversion.export_hf(str(original[0] / "run"), str(tmp_path / "hf"), "float32", random_model.mesh())
+    index = json.loads((tmp_path / "hf" / "model.safetensors.index.json").read_text())
+    files = sorted(path.name for path in (tmp_path / "hf").glob("*.safetensors"))
+    assert files == [f"model-{i:05d}-of-{len(files):05d}.safetensors" for i in range(1, len(files) + 1)]
+    assert len(files) > 3 and set(index["weight_map"].values()) == set(files)
+    one = tensors_in(original[0] / "hf")
+    assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in one.values())
+    assert_same_bits(tensors_in(tmp_path / "hf"), one)
+    loaded = conversion.load_model(str(tmp_path / "hf"), random_model.mesh())
+    assert_equal_trees(loaded.params, original[2])
+
+
+def test_an_interrupted_export_leaves_nothing_and_can_be_repeated(original, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors_folder, "write_json", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            conversion.export_hf(str(original[0] / "run"), str(tmp_path / "hf"), "float32", random_model.mesh())
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "hf.partial").mkdir()  # as a kill leaves it
+    (tmp_path / "hf.partial" / "rest").write_text("")
+    (tmp_path / "hf").mkdir()
+    conversion.export_hf(str(original[0] / "run"), str(tmp_path / "hf"), "float32", random_model.mesh())
+    assert not (tmp_path / "hf.partial").exists()
+    assert sorted(path.name for path in (tmp_path / "hf").iterdir()) == [
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+
+
+def test_a_failed_write_is_an_os_error_that_names_the_file(tmp_path):
+    with pytest.raises(OSError, match="model.safetensors could not be written"):
+        safetensors_folder.write(tmp_path / "no folder", {"a": (2,)}, np.float32, lambda name: np.zeros(2))
+
+
+def test_special_tokens_and_tokenizer_files_travel(original, tmp_path):
+    conversion.import_hf(str(original[0] / "hf"), str(tmp_path / "run"), random_model.mesh())
+    conversion.export_hf(str(tmp_path / "run"), str(tmp_path / "hf"), "bfloat16", random_model.mesh())
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        expected = (original[0] / "run" / "tokenizer" / name).read_bytes()
+        assert (tmp_path / "run" / "tokenizer" / name).read_bytes() == expected
+        assert (tmp_path / "hf" / name).read_bytes() == expected
+    config = json.loads((tmp_path / "hf" / "config.json").read_text())
+    assert (config["bos_token_id"], config["eos_token_id"], config["dtype"]) == (94, 95, "bfloat16")
+    generation = json.loads((tmp_path / "hf" / "generation_config.json").read_text())
+    assert (generation["bos_token_id"], generation["eos_token_id"]) == (94, 95)
+    metadata = Checkpoints(tmp_path / "run").metadata(0)
+    assert metadata.tokenizer == conversion.load_model(str(tmp_path / "hf"), random_model.mesh()).tokenizer.fingerprint
+
+
+def test_a_folder_without_tokenizer_is_imported(copy, tmp_path):
+    for path in copy.glob("tokenizer*"):
+        path.unlink()
+    conversion.import_hf(str(copy), str(tmp_path / "run"), random_model.mesh())
+    assert conversion.load_model(str(tmp_path / "run"), random_model.mesh()).tokenizer is None
+    assert Checkpoints(tmp_path / "run").metadata(0).tokenizer == ""
+
+
+# Configs
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_published_configs_are_read_in_old_and_new_form(name):
+    config_json, expected = EXPECTED[name]
+    found = conversion_config.to_model(config_json)
+    assert found == conversion_config.to_model(in_new_form(config_json))
+    assert found.keys() == model_config().keys()
+    assert {key: found[key] for key in expected} == expected
+    dtype = found["compute_dtype"]
+    assert conversion_config.to_model(conversion_config.from_model(found, dtype, NO_IDS)) == found
+
+
+@needs_torch
+@pytest.mark.parametrize("name", EXPECTED)
+def test_transformers_reads_our_config_as_the_published_one(name):
+    import transformers
+
+    config_json, _ = EXPECTED[name]
+    ours = conversion_config.from_model(conversion_config.to_model(config_json), "bfloat16", NO_IDS)
+    old_keys_only = {key: value for key, value in ours.items() if key != "rope_parameters"}
+    new_keys_only = {key: value for key, value in ours.items() if key not in ("rope_scaling", "rope_theta")}
+    published = transformers.LlamaConfig(**config_json)
+    for content in (ours, old_keys_only, new_keys_only):
+        found = transformers.LlamaConfig(**content)
+        assert found.rope_parameters == published.rope_parameters
+        for _, key, _ in conversion_config.KEYS:
+            assert getattr(found, key) == getattr(published, key), key
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(model_type="mistral"), "model_type 'mistral'"),
+        (dict(architectures=["LlamaForSequenceClassification"]), "architectures .'LlamaForSequenceClassification'"),
+        (dict(hidden_act="gelu"), "hidden_act 'gelu'; only 'silu'"),
+        (dict(attention_bias=True), "attention_bias True"),
+        (dict(mlp_bias=True), "mlp_bias True"),
+        (dict(quantization_config={"bits": 4}), "quantization_config"),
+        (dict(rope_scaling={"type": "linear", "factor": 2.0}), "rope_scaling .*'linear'.*only the types"),
+        (dict(rope_scaling={"rope_type": "yarn", "factor": 2.0}), "'yarn'"),
+        (dict(rope_scaling={"rope_type": "llama3", "factor": 8.0}), "no key low_freq_factor"),
+        (dict(rope_parameters={"rope_type": "llama3", "rope_theta": 1e4}), "no key factor"),
+        (dict(rope_parameters={**LLAMA31_SCALING, "rope_theta": 1e4}), "contradicts itself.*rope_theta"),
+        (
+            dict(rope_scaling=LLAMA31_SCALING, rope_parameters={**LLAMA31_SCALING, "factor": 4.0}),
+            "contradicts itself: rope_parameters and rope_scaling",
+        ),
+        (dict(hidden_size="4096"), "hidden_size '4096'; expected int"),
+        (dict(num_hidden_layers=0), "num_hidden_layers 0; expected more than 0"),
+        (dict(num_key_value_heads=5), "32 attention heads .* 5 key-value heads"),
+        (dict(rms_norm_eps=None), "no key rms_norm_eps"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_other_models_are_refused_by_name(changes, message):
+    with pytest.raises(ValueError, match=message):
+        conversion_config.to_model({**LLAMA3_8B, **changes})
+
+
+# Damage
+
+
+def rewrite(folder, change):
+    tensors = tensors_in(folder)
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def assert_import_refused(folder, tmp_path, message):
+    with pytest.raises(ValueError, match=message):
+        conversion.import_hf(str(folder), str(tmp_path / "run"), random_model.mesh())
+    assert not (tmp_path / "run").exists()
+
+
+QUERY = "model.layers.1.self_attn.q_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop(QUERY), f"lacks the tensor {QUERY}"),
+        (lambda tensors: tensors.update({QUERY: np.zeros((64, 128), np.float32)}), r"q_proj.* shape \(64, 128\)"),
+        (lambda tensors: tensors.update({QUERY: np.zeros((128, 64), np.int8)}), "q_proj.* stored as I8"),
+        (lambda tensors: tensors.update({"model.layers.1.self_attn.q_proj.bias": np.zeros(8)}), "q_proj.bias is no"),
+        (lambda tensors: tensors.update({"model.layers.3.mlp.up_proj.weight": np.zeros(8)}), "layers.3.* is no"),
+    ],
+    ids=["missing", "shape", "dtype", "bias", "layer"],
+)
+def test_wrong_tensors_are_named(copy, tmp_path, change, message):
+    rewrite(copy, change)
+    assert_import_refused(copy, tmp_path, message)
+
+
+def test_tensors_that_follow_from_the_config_are_ignored(copy, tmp_path):
+    rewrite(copy, lambda tensors: tensors.update({"model.layers.0.self_attn.rotary_emb.inv_freq": np.zeros(8)}))
+    conversion.import_hf(str(copy), str(tmp_path / "run"), random_model.mesh())
+
+
+def test_a_stored_head_of_a_tied_model_must_be_the_embedding(copy, tmp_path):
+    change_json(copy / "config.json", tie_word_embeddings=True)
+    assert_import_refused(copy, tmp_path, "lm_head.weight is not the embedding")
+    rewrite(copy, lambda tensors: tensors.update({"lm_head.weight": tensors["model.embed_tokens.weight"]}))
+    conversion.import_hf(str(copy), str(tmp_path / "run"), random_model.mesh())
+    assert "head" not in conversion.load_model(str(tmp_path / "run"), random_model.mesh()).params
+
+
+def test_missing_and_damaged_files_are_named(original, tmp_path, monkeypatch):
+    monkeypatch.setattr(safetensors_folder, "SHARD_BYTES", 200_000)
+    folder = tmp_path / "sharded"
+    conversion.export_hf(str(original[0] / "run"), str(folder), "float32", random_model.mesh())
+    shard = next(folder.glob("model-00002-of-*.safetensors"))
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    assert_import_refused(folder, tmp_path, f"{shard.name} is damaged or cut off")
+    first = next(folder.glob("model-00001-of-*.safetensors"))
+    shard.write_bytes(first.read_bytes())
+    assert_import_refused(folder, tmp_path, f"{shard.name} lacks the tensor model.layers")
+    shard.unlink()
+    assert_import_refused(folder, tmp_path, f"lacks the file {shard.name}")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": ')
+    assert_import_refused(folder, tmp_path, "index.json is no valid JSON")
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "pytorch_model.bin").write_text("")
+    assert_import_refused(folder, tmp_path, "neither model.safetensors nor .*, only pytorch_model.bin")
+    (folder / "config.json").unlink()
+    assert_import_refused(folder, tmp_path, "there is no file .*config.json")
+
+
+def test_the_tokenizer_of_a_larger_model_is_refused(copy, tmp_path):
+    rewrite(copy, lambda tensors: tensors.update({n: tensors[n][:90] for n in tensors if tensors[n].shape[0] == 320}))
+    change_json(copy / "config.json", vocab_size=90)
+    assert_import_refused(copy, tmp_path, "has 96 ids, the model 90")
+
+
+def test_nothing_that_exists_is_written_over(original, tmp_path):
+    run, export = str(original[0] / "run"), str(original[0] / "hf")
+    with pytest.raises(ValueError, match="exists already; name a new folder"):
+        conversion.export_hf(run, export, "float32", random_model.mesh())
+    with pytest.raises(ValueError, match="holds checkpoints already; name a new workdir"):
+        conversion.import_hf(export, run, random_model.mesh())
+
+
+def test_what_is_no_model_is_refused(original, tmp_path):
+    run = str(original[0] / "run")
+    with pytest.raises(ValueError, match="has no checkpoint of step 7; its newest is 5"):
+        conversion.load_model(f"{run}@7", random_model.mesh())
+    with pytest.raises(ValueError, match="holds no model"):
+        conversion.load_model(str(tmp_path), random_model.mesh())
+    with pytest.raises(ValueError, match="is no workdir"):
+        conversion.export_hf(str(tmp_path), str(tmp_path / "hf"), "float32", random_model.mesh())
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ValueError, match="holds no complete checkpoint"):
+        conversion.load_model(str(tmp_path), random_model.mesh())
+    with pytest.raises(ValueError, match="--dtype is 'float16'; expected one of float32, bfloat16"):
+        conversion.export_hf(run, str(tmp_path / "hf"), "float16", random_model.mesh())

@@ -1,0 +1,262 @@
+"""The run as a user meets it: exact continuation after a kill, the start from a base, and what it refuses."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import synthetic
+from configs import bilingual
+from emma_jax import metric_writer, sharding, train
+from emma_jax.checkpoint import Checkpoints
+from emma_jax.program import build
+
+STEPS = 60
+
+
+@pytest.fixture
+def run(tiny_config, tmp_path):
+    """A configuration with tokenizer and rows, to be trained in this process on one device."""
+    synthetic.write_run(tmp_path / "data", tiny_config)
+    tiny_config.checkpoint.save_every_steps = 5
+    tiny_config.train.validate_every_steps = 6
+    return tiny_config
+
+
+def go(config, workdir, devices=1):
+    program = build(config, sharding.make_mesh(config.sharding, jax.devices()[:devices]))
+    train.train(config, train.epath.Path(workdir), program)
+    return program
+
+
+def final_params(config, workdir):
+    program = build(config, sharding.make_mesh(config.sharding, jax.devices()[:1]))
+    checkpoints = Checkpoints(workdir)
+    assert checkpoints.latest_step() == config.train.steps
+    return checkpoints.restore_params(config.train.steps, program.state.params)
+
+
+def event_bytes(workdir):
+    return (workdir / "events" / metric_writer.FILE_NAME).read_bytes()
+
+
+def test_a_run_logs_validates_and_ends(run, tmp_path):
+    go(run, tmp_path / "work")
+    series = metric_writer.read(tmp_path / "work" / "events")
+    assert [step for step, _ in series["loss"]] == list(range(1, 13))
+    assert [step for step, _ in series["validation_loss/mono"]] == [0, 6, 12]
+    assert series["validation_loss/pair.eng_Latn-swh_Latn"][0][1] == pytest.approx(np.log(96), abs=0.2)
+    bits = series["validation_bits_per_byte/mono.swh_Latn"][-1][1]
+    # The synthetic rows claim two bytes per token.
+    assert bits == pytest.approx(series["validation_loss/mono.swh_Latn"][-1][1] / np.log(2) / 2, rel=1e-5)
+    metadata = Checkpoints(tmp_path / "work").metadata(12)
+    assert metadata.position_rows == 96
+    assert metadata.config["model"]["num_kv_heads"] == 2
+
+
+def test_a_finished_run_is_left_alone(run, tmp_path, caplog):
+    go(run, tmp_path / "work")
+    before = event_bytes(tmp_path / "work")
+    caplog.set_level("INFO", logger="absl")
+    go(run, tmp_path / "work")
+    assert event_bytes(tmp_path / "work") == before
+    assert "tiny is done: 12 steps" in caplog.text
+
+
+KILLED = """
+import os, signal, sys, threading, time
+from absl import logging
+import jax
+sys.path.insert(0, {tests!r})
+from configs import base
+from emma_jax import sharding, train, checkpoint
+from emma_jax.program import build
+from ml_collections import ConfigDict
+import json
+config = base.get_config()
+config.update(json.load(open({config!r})))
+kill_in_save = int(sys.argv[2])
+if kill_in_save:
+    save = checkpoint.Checkpoints.save
+    def save_and_die(self, step, *rest):
+        save(self, step, *rest)
+        if step >= kill_in_save:
+            # The save returned; its files are being written by other threads.
+            pending = [p.name for p in self.folder.iterdir() if "tmp" in p.name]
+            print("killed during an asynchronous save", step, pending, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    checkpoint.Checkpoints.save = save_and_die
+print("ready", flush=True)
+program = build(config, sharding.make_mesh(config.sharding, jax.devices()[:1]))
+train.train(config, train.epath.Path(sys.argv[1]), program)
+print("finished", flush=True)
+"""
+
+
+def test_killed_at_three_moments_ends_as_the_undisturbed_run(run, tmp_path):
+    """kill -9 at two random moments and during an asynchronous save: same losses, parameters and event files."""
+    run.train.steps = STEPS
+    (tmp_path / "config.json").write_text(run.to_json_best_effort())
+    script = tmp_path / "run.py"
+    script.write_text(KILLED.format(tests=os.path.dirname(__file__), config=str(tmp_path / "config.json")))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, "-u", str(script)]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+
+    def start(workdir, kill_in_save=0):
+        return subprocess.Popen(
+            [*command, str(workdir), str(kill_in_save)], stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def reached(step):
+        return any(s >= step for s, _ in metric_writer.read(killed / "events").get("loss", []))
+
+    assert start(whole).wait() == 0
+    moments = sorted(random.SystemRandom().sample(range(3, 50), 2))
+    for moment in moments:
+        process = start(killed)
+        while not reached(moment) and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, f"the run ended before it could be killed at step {moment}"
+    process = start(killed, kill_in_save=55)
+    output, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert re.search(r"killed during an asynchronous save 55 \['55\.orbax", output), output
+    assert Checkpoints(killed).latest_step() == 50
+    assert start(killed).wait() == 0
+
+    print("killed at steps", moments)
+    assert event_bytes(killed) == event_bytes(whole), f"killed at {moments}"
+    jax.tree.map(np.testing.assert_array_equal, final_params(run, killed), final_params(run, whole))
+
+
+def test_the_continual_run_starts_at_the_loss_of_its_base(run, tmp_path):
+    go(run, tmp_path / "base")
+    program = build(run, sharding.make_mesh(run.sharding, jax.devices()[:1]))
+    data = train.Data(run, program)
+    batch = next(iter(data.training_batches(0)))
+    expected = program.score(final_params(run, tmp_path / "base"), batch)
+    run.train.base = str(tmp_path / "base")
+    step, state = train.begin(run, program, Checkpoints(tmp_path / "arm", run.checkpoint), data)
+    assert step == 0
+    np.testing.assert_array_equal(program.score(state.params, batch), expected)
+
+
+def test_batches_do_not_depend_on_where_a_run_continues(run, tmp_path):
+    program = build(run, sharding.make_mesh(run.sharding, jax.devices()[:1]))
+    data = train.Data(run, program)
+    batches = data.training_batches(0)
+    fourth = [next(batches) for _ in range(5)][4]
+    jax.tree.map(np.testing.assert_array_equal, next(data.training_batches(4)), fourth)
+
+
+def test_the_workdir_of_another_config(run, tmp_path):
+    go(run, tmp_path / "work")
+    run.optimizer.learning_rate = 0.5
+    with pytest.raises(ValueError, match=r"is of another run: its optimizer.learning_rate is 0.01, .* 0.5"):
+        go(run, tmp_path / "work")
+
+
+def test_what_may_change_between_a_run_and_its_continuation(run, tmp_path):
+    run.train.steps = 12
+    go(run, tmp_path / "work")
+    run.checkpoint.keep = 5
+    run.sharding.fsdp = 4
+    go(run, tmp_path / "work", devices=4)
+
+
+def test_rows_packed_again_with_other_content(run, tmp_path):
+    go(run, tmp_path / "work")
+    fingerprint = synthetic.tokenizer.load(run.tokenizer.folder).fingerprint
+    for name in ("monolingual",):
+        (tmp_path / "data" / "rows" / name / "store.json").unlink()
+        for shard in (tmp_path / "data" / "rows" / name).iterdir():
+            shard.unlink()
+        (tmp_path / "data" / "rows" / name).rmdir()
+        synthetic.write_rows(tmp_path / "data" / "rows", name, ["mono.swh_Latn"], fingerprint, 24, seed=9)
+    with pytest.raises(ValueError, match="the checkpoint was trained on rows"):
+        go(run, tmp_path / "work")
+
+
+def test_a_store_of_another_tokenizer(run, tmp_path):
+    settings = tmp_path / "data" / "tokenizer" / "tokenizer.json"
+    settings.write_text(settings.read_text() + " ")
+    with pytest.raises(ValueError, match="were packed with the tokenizer"):
+        go(run, tmp_path / "work")
+
+
+def test_a_tokenizer_larger_than_the_model(run, tmp_path):
+    run.model.vocab_size = 80
+    with pytest.raises(ValueError, match="has 96 ids, model.vocab_size is 80"):
+        go(run, tmp_path / "work")
+
+
+def test_a_base_that_is_not_there(run, tmp_path):
+    run.train.base = str(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="nowhere is no workdir"):
+        go(run, tmp_path / "work")
+
+
+def test_a_component_that_is_not_packed(run, tmp_path):
+    run.mixture.code = 15.0
+    with pytest.raises(ValueError, match="no rows of the component 'code' .* packed there: bilingual, monolingual"):
+        go(run, tmp_path / "work")
+
+
+def test_8b_on_a_small_machine_is_refused_with_bytes_and_the_way_out():
+    command = [sys.executable, "-m", "emma_jax.train", "--config=configs/bilingual.py", "--workdir=nowhere"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert re.search(r"need 128,[\d,]+ bytes \(119\.7 GiB\), this machine has free [\d,]+ \(", result.stderr)
+    assert "bash launch/tpu_vm.sh" in result.stderr
+    assert not os.path.exists("nowhere")
+
+
+DISK_FULL = textwrap.dedent("""
+    import resource, sys
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
+    import runpy
+    runpy.run_module("emma_jax.train", run_name="__main__")
+""")
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(run, tmp_path):
+    """The whole program, with a limit on file size in place of a full disk; then again without it."""
+    (tmp_path / "config.json").write_text(run.to_json_best_effort())
+    (tmp_path / "run_config.py").write_text(
+        "import json\nfrom configs import base\n\ndef get_config():\n    config = base.get_config()\n"
+        f"    config.update(json.load(open({str(tmp_path / 'config.json')!r})))\n    return config\n"
+    )
+    flags = [f"--config={tmp_path}/run_config.py", f"--workdir={tmp_path}/work"]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+
+    def start(*command):
+        return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment)
+
+    stopped = start("-m", "emma_jax.train", *flags, "--config.train.steps=12", "--config.checkpoint.save_every_steps=50")
+    assert stopped.returncode == 0, stopped.stderr
+    checkpoints = tmp_path / "work" / "checkpoints"
+    assert [path.name for path in checkpoints.iterdir() if path.name.isdigit()] == ["12"]
+
+    run.train.steps = 24
+    (tmp_path / "config.json").write_text(run.to_json_best_effort())
+    (tmp_path / "work" / "config.json").write_text(run.to_json_best_effort())
+    failed = start("-c", DISK_FULL, "20000", *flags)
+    assert failed.returncode == 2, failed.stderr
+    assert "step 12 is complete: free space and run again" in failed.stderr
+    assert "Traceback" not in failed.stderr, failed.stderr
+    assert Checkpoints(tmp_path / "work").latest_step() == 12
+    finished = start("-m", "emma_jax.train", *flags)
+    assert finished.returncode == 0, finished.stderr
+    assert Checkpoints(tmp_path / "work").latest_step() == 24
+    assert json.loads((tmp_path / "work" / "config.json").read_text())["train"]["steps"] == 24
