@@ -127,15 +127,20 @@ def register(
     for name in _defined[2]:
         seqio.MixtureRegistry.remove(name)
     _defined = ("", (), ())
-    sizes = {name: _size(name, entry, rendering) for name, entry in _entries(corpus).items()}
-    rates = mixtures.rates(sizes, mixture, components)
+    known = sizes(corpus, rendering)
+    rates = mixtures.rates(known, mixture, components)
     features = {"targets": seqio.Feature(TokenizerVocabulary(tokenizer), add_eos=False, dtype=tf.int32)}
     for name, entry in _entries(corpus).items():
         _add_task(name, entry, corpus, features, rendering)
     for name, rate in rates.items():
         seqio.MixtureRegistry.add(name, list(rate.items()))
-    _defined = (arguments, tuple(sizes), tuple(rates))
+    _defined = (arguments, tuple(known), tuple(rates))
     return _defined[1:]
+
+
+def sizes(corpus: manifest.Manifest, rendering: ConfigDict) -> dict[str, mixtures.Size]:
+    """Documents, and bytes of their texts, in one epoch of each task; from the manifest alone."""
+    return {name: _size(name, entry, rendering) for name, entry in _entries(corpus).items()}
 
 
 def _entries(corpus: manifest.Manifest) -> dict[str, manifest.Entry]:

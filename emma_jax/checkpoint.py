@@ -7,6 +7,8 @@ moments are stored layer by layer and stacked again on the device: a stacked mat
 
 import dataclasses
 import logging as standard_logging
+import os
+import shutil
 from typing import Any
 
 import jax
@@ -59,6 +61,7 @@ class Checkpoints:
 
     def save(self, step: int, params, optimizer, metadata: Metadata) -> None:
         """Begins to save; returns when the arrays are copied. A failure shows at the next call or at `close`."""
+        self._check_space(params, optimizer)
         items = {"params": ocp.args.PyTreeSave(unstack(params)), "metadata": ocp.args.JsonSave(vars(metadata))}
         if optimizer is not None:
             items["optimizer"] = ocp.args.PyTreeSave(unstack(optimizer))
@@ -109,6 +112,15 @@ class Checkpoints:
                 raise ValueError(
                     f"{path} does not hold this model: {name} is {shapes[0]} there and {shapes[1]} in the config"
                 )
+
+    def _check_space(self, *trees) -> None:
+        """Raises OSError if a local disk has less room than the arrays of this host take: better than half a save."""
+        if "://" in os.fspath(self.folder):
+            return
+        shards = [shard.data.nbytes for leaf in jax.tree.leaves(trees) for shard in leaf.addressable_shards]
+        free = shutil.disk_usage(self.folder).free
+        if sum(shards) > free:
+            raise self._failure(OSError(f"{sum(shards):,} bytes are to be written and the disk has {free:,} left"))
 
     def _failure(self, error: Exception) -> OSError:
         logging.debug("the save failed here", exc_info=error)

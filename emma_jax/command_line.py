@@ -56,7 +56,7 @@ def run(main: Callable, *, config: bool = True, flag_help: Mapping[str, str] | N
 
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
-    logging.get_absl_handler().addFilter(_is_ours_or_a_warning)
+    logging.get_absl_handler().addFilter(_is_for_the_user)
     app.run(start, flags_parser=parse)
 
 
@@ -91,10 +91,13 @@ def check_config(config: ConfigDict, reference: ConfigDict) -> None:
             raise ValueError(f"config.{key} is {value!r}; expected {kinds[-1].__name__}, as {expected[key]!r}")
 
 
-def _is_ours_or_a_warning(record) -> bool:
-    """Whether a log line is for the user: Orbax and Beam tell much about themselves."""
+def _is_for_the_user(record) -> bool:
+    """Whether to print a log line: ours always, of a library warnings and errors, without their tracebacks."""
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return record.levelno >= logging.converter.STANDARD_WARNING or record.pathname.startswith(ours + os.sep)
+    if record.pathname.startswith(ours + os.sep) and "site-packages" not in record.pathname:
+        return True
+    record.exc_info = None
+    return record.levelno >= logging.converter.STANDARD_WARNING
 
 
 def _config() -> tuple[ConfigDict]:

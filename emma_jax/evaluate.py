@@ -68,7 +68,7 @@ def files_fingerprint(folder: str) -> str:
     root, step = conversion.split_step(folder)
     checkpoints = epath.Path(root) / "checkpoints"
     if checkpoints.is_dir():
-        files = (checkpoints / str(step) if step is not None else checkpoints).rglob("*")
+        files = checkpoints.glob(f"{'*' if step is None else step}/*")
     else:
         files = epath.Path(folder).iterdir()
     stats = ((str(file), file.stat()) for file in files)

@@ -45,14 +45,18 @@ def finish_task(folder: pathlib.Path, task: int, counts: Mapping[str, float]) ->
 
 def finished_tasks(folder: pathlib.Path) -> dict[int, dict[str, float]]:
     """What was counted of each task that is written."""
-    return {int(mark.stem): json.loads(mark.read_text()) for mark in sorted(folder.glob("*.json"))}
+    return {task: json.loads(_mark_file(folder, task).read_text()) for task in _finished(folder)}
+
+
+def count_finished(folder: pathlib.Path) -> int:
+    """How many tasks are written."""
+    return len(_finished(folder))
 
 
 def read_bucket(folder: pathlib.Path, bucket: int, seed: int) -> list[tuple[int, np.ndarray]]:
     """Task and ids of each document of a bucket, from all finished tasks, shuffled."""
     documents = []
-    for mark in sorted(folder.glob("*.json")):
-        task = int(mark.stem)
+    for task in _finished(folder):
         offsets = np.load(_offsets_file(folder, task), mmap_mode="r")[:, bucket : bucket + 2].tolist()
         with open(_data_file(folder, task), "rb") as file:
             for start, end in offsets:
@@ -73,6 +77,10 @@ def _chunks(documents: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
             chunk, held = [], 0
     if chunk:
         yield chunk
+
+
+def _finished(folder: pathlib.Path) -> list[int]:
+    return sorted(int(mark.stem) for mark in folder.glob("*.json"))
 
 
 def _data_file(folder: pathlib.Path, task: int) -> pathlib.Path:

@@ -96,7 +96,7 @@ class Rows:
     @property
     def fingerprint(self) -> str:
         """SHA-256 in hex of what the sequence of batches depends on but for the seed."""
-        parts = [[found.fingerprint, weight] for found, weight in zip(self.stores, self.weights, strict=True)]
+        parts = [[s.component, s.fingerprint, weight] for s, weight in zip(self.stores, self.weights, strict=True)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def batches(

@@ -33,8 +33,8 @@ SCRIPTS = {
 # How the corpora of the field spell scripts that CLDR and MaLA spell otherwise.
 SPELT = {"Hans": "Hani", "Hant": "Hani", "Kore": "Hang", "Aran": "Arab", "Japn": "Jpan"}
 
-# Languages of published corpora whose script CLDR does not say, or says otherwise than people write now. All others that
-# CLDR does not know are taken to be in Latin letters, as nearly all of those corpora are.
+# Languages of published corpora whose script CLDR does not say, or says otherwise than people write now. All others
+# that CLDR does not know are taken to be in Latin letters, as nearly all of those corpora are.
 WRITTEN_IN = {
     language: script
     for script, languages in {

@@ -1,56 +1,211 @@
 """Corpus to packed rows: `python -m emma_jax.pack --config=configs/bilingual.py`.
 
-Owns what is packed anew, what goes on and what is done already, and says so. The plan of a component is `pack_plan`,
-the work `pack_stages`, what it leaves behind `store`. Running it again does only what is missing or was changed.
+Owns what is packed, what goes on where it stopped, what is done already, and says so. How much of each task goes into a
+component is `pack_plan`, the work `pack_stages`, what it leaves behind `store`. Running it again does what is missing
+and what was changed, and nothing else.
 """
 
-import collections
 import contextlib
 import json
-import pathlib
 import shutil
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import logging
 
-from emma_jax import command_line, exchange, manifest, pack_plan, shares, store, tokenizer
-
-PROGRESS_SECONDS = 10
+from data_tasks import mixtures
+from emma_jax import command_line, exchange, manifest, pack_plan, progress, store, tokenizer
 
 
 def main(config) -> None:
-    """Packs each component of `config.pack.components`, and the validation documents of all their tasks."""
+    """Packs the components of `config.pack.components`, and validation documents of all their tasks."""
     command_line.require_extra("data", "seqio", "tensorflow")
     command_line.require_extra("corpus", "apache_beam")
     check(config)
-    from emma_jax import pack_stages  # imports TensorFlow, which takes seconds: after the checks
-
     begun = time.monotonic()
-    corpus = manifest.load(config.corpus.folder)
-    vocabulary = tokenizer.load(config.tokenizer.folder)
+    corpus, vocabulary = manifest.load(config.corpus.folder), tokenizer.load(config.tokenizer.folder)
+    from emma_jax import pack_stages  # takes TensorFlow's seconds: after what a user can have got wrong
+
     job = pack_stages.Job(
         rows=config.pack.folder,
         corpus=config.corpus.folder,
         tokenizer=config.tokenizer.folder,
         sections=json.dumps(
-            {
-                "rendering": config.rendering.to_dict(),
-                "mixture": config.mixture.to_dict(),
-                "components": config.pack.components.to_dict(),
-            }
+            dict(
+                rendering=config.rendering.to_dict(),
+                mixture=config.mixture.to_dict(),
+                components=config.pack.components.to_dict(),
+            )
         ),
     )
-    tasks = pack_stages.open_tasks(job).tasks
-    plans = [
-        plan
-        for component, dependencies in component_dependencies(config, corpus, vocabulary, tasks).items()
-        if (plan := unfinished_plan(job, config, component, dependencies))
-    ]
+    sizes = pack_stages.open_tasks(job)
+    components = dependencies(config, corpus.fingerprint, vocabulary.fingerprint, sizes)
+    todo = {name: values for name, values in components.items() if not is_packed(job, name, values)}
+    plans = [plan_of(job, config, name, values, sizes) for name, values in todo.items()]
     if plans:
-        with progress(job, plans):
+        with follow(job, plans):
             pack_stages.run(job, plans, config.pack.num_workers, config.pack.beam_options)
-    for plan in plans:
-        finish(job, plan, vocabulary)
-    logging.info("pack: %d components are in %s, %.0f seconds", len(tasks), config.pack.folder, time.monotonic() - begun)
+        for plan in plans:
+            finish(job, plan, vocabulary)
+    logging.info("%d components are in %s; %.0f s", len(components), config.pack.folder, time.monotonic() - begun)
+
+
+def check(config) -> None:
+    """Raises ValueError if config.pack says something that cannot be done."""
+    for key, least in dict(row_length=2, window_documents=1, rows_per_shard=1, validation_documents=0).items():
+        if config.pack[key] < least:
+            raise ValueError(f"config.pack.{key} is {config.pack[key]}; it must be {least} or more")
+    if config.seed < 0:
+        raise ValueError(f"config.seed is {config.seed}; it must be 0 or more")
+    if not config.pack.components:
+        raise ValueError("config.pack.components is empty; give at least one component tasks and tokens")
+    for name in config.pack.components:
+        if name == store.VALIDATION or not name.replace("_", "").replace("-", "").isalnum():
+            raise ValueError(f"a component cannot be called {name!r}; take another word")
+
+
+def dependencies(config, corpus: str, vocabulary: str, tasks: Mapping) -> dict[str, dict]:
+    """For each component, validation too, its tasks and all else that its rows depend on."""
+    pack = config.pack
+    shared = dict(
+        corpus=corpus,
+        tokenizer=vocabulary,
+        rendering=config.rendering.to_dict(),
+        row_length=pack.row_length,
+        window=pack.window_documents,
+        seed=config.seed,
+    )
+    found = {}
+    for name, section in pack.components.items():
+        names = mixtures.matching(name, section.tasks, tasks)
+        found[name] = dict(shared, tasks=names, section=section.to_dict(), rows_per_shard=pack.rows_per_shard)
+    if pack.validation_documents:
+        names = sorted({name for values in found.values() for name in values["tasks"]})
+        found[store.VALIDATION] = dict(shared, tasks=names, documents=pack.validation_documents)
+    return found
+
+
+def is_packed(job, component: str, values: Mapping) -> bool:
+    """Whether the component's rows are there and whole; what is there of other rows is removed.
+
+    Raises ValueError if a shard was lost, or if the folder holds what is not rows.
+    """
+    folder, fingerprint = job.folder(component), pack_plan.fingerprint(**values)
+    begun = pack_plan.load(folder)
+    if (folder / store.FILE).exists():
+        found = store.load(job.rows, component)
+        if found.fingerprint == fingerprint:
+            store.check_shards(job.rows, found)
+            remove_scaffold(job, component)
+            logging.info("component %s is packed already: %s rows", component, f"{found.rows:,}")
+            return True
+        logging.info("component %s was packed from another config, corpus or tokenizer: packing it again", component)
+        shutil.rmtree(folder)
+    elif begun and begun.fingerprint != fingerprint:
+        logging.info("component %s was begun with another config, corpus or tokenizer: packing it anew", component)
+        shutil.rmtree(folder)
+    elif not begun and any(path.suffix != ".tmp" for path in folder.glob("*")):
+        raise ValueError(f"{folder} holds files but no rows; move them away or choose another config.pack.folder")
+    return False
+
+
+def plan_of(job, config, component: str, values: Mapping, sizes: Mapping[str, mixtures.Size]) -> pack_plan.Plan:
+    """The plan of a component: as it was begun, or a new one, which is kept so that the work can be interrupted."""
+    from emma_jax import pack_stages
+
+    folder, fingerprint = job.folder(component), pack_plan.fingerprint(**values)
+    plan = pack_plan.load(folder)
+    if plan:
+        logging.info("component %s goes on where it stopped", component)
+    elif component == store.VALIDATION:
+        draws = pack_stages.validation_draws(values["tasks"], config.pack.validation_documents)
+        plan = pack_plan.validation_plan(draws, config.pack, fingerprint, config.seed)
+        logging.info("plan of %s: up to %d documents of %d slices", component, values["documents"], len(draws))
+    else:
+        measured, section = {}, config.pack.components[component]
+        with progress.follow(f"tasks of {component} measured", len(values["tasks"]), lambda: len(measured)):
+            for name in values["tasks"]:
+                measured[name] = pack_stages.measure(name, sizes[name], config.seed)
+        plan = pack_plan.training_plan(component, section, measured, config.pack, fingerprint, config.seed)
+        tell(plan, section)
+    folder.mkdir(parents=True, exist_ok=True)
+    pack_plan.write(folder, plan)
+    job.exchange(component).mkdir(exist_ok=True)
+    return plan
+
+
+def remove_scaffold(job, component: str) -> None:
+    """Removes what was needed to make the rows and is not part of them."""
+    shutil.rmtree(job.exchange(component), ignore_errors=True)
+    (job.folder(component) / pack_plan.FILE).unlink(missing_ok=True)
+
+
+def tell(plan: pack_plan.Plan, section) -> None:
+    """Logs what will be drawn, and whether it is less than was wanted."""
+    wanted, size = sum(draw.tokens for draw in plan.draws), sum(draw.size for draw in plan.draws)
+    epochs = sorted((draw.tokens / draw.size, draw.name) for draw in plan.draws)
+    logging.info(
+        "plan of %s: %s tokens out of %s in %d tasks, from %.2f epochs (%s) to %.2f (%s), in %d shards",
+        plan.component, f"{wanted:,}", f"{size:,.0f}", len(plan.draws), *epochs[0], *epochs[-1], plan.num_shards,
+    )  # fmt: skip
+    if wanted < 0.999 * section.tokens:
+        logging.warning(
+            "component %s will have %s tokens and not %s: its tasks have no more in %g epochs (config.pack.components.%s)",
+            plan.component, f"{wanted:,}", f"{section.tokens:,}", section.max_epochs, plan.component,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def follow(job, plans: Sequence[pack_plan.Plan]):
+    """Logs how far both stages are."""
+
+    def drawn() -> int:
+        return sum(exchange.count_finished(job.exchange(plan.component)) for plan in plans)
+
+    def written() -> int:
+        return sum((job.folder(p.component) / p.shard_file(n)).exists() for p in plans for n in range(p.num_shards))
+
+    with (
+        progress.follow("tasks drawn", sum(len(plan.draws) for plan in plans), drawn),
+        progress.follow("shards written", sum(plan.num_shards for plan in plans), written),
+    ):
+        yield
+
+
+def finish(job, plan: pack_plan.Plan, vocabulary: tokenizer.Tokenizer) -> None:
+    """Writes store.json, which says that the component is packed, and removes what was needed on the way."""
+    counts = exchange.finished_tasks(job.exchange(plan.component))
+    folder = job.folder(plan.component)
+    shards = tuple(store.read_shard(str(folder / plan.shard_file(number))) for number in range(plan.num_shards))
+    described = tuple(
+        store.Task(
+            name=draw.name,
+            share=draw.share,
+            epochs=counts[number]["tokens"] / draw.size if draw.size else 0.0,
+            **counts[number],
+        )
+        for number, draw in enumerate(plan.draws)
+    )
+    rows, tokens = sum(shard.rows for shard in shards), sum(task.tokens for task in described)
+    packed = store.Store(
+        component=plan.component,
+        fingerprint=plan.fingerprint,
+        tokenizer=vocabulary.fingerprint,
+        vocab_size=vocabulary.vocab_size,
+        row_length=plan.row_length,
+        rows=rows,
+        tokens=tokens,
+        fill=tokens / (rows * plan.row_length) if rows else 0.0,
+        shards=shards,
+        tasks=described,
+    )
+    store.write(job.rows, packed)
+    remove_scaffold(job, plan.component)
+    logging.info(
+        "component %s is packed: %s rows of %d, %s tokens (fill %.1f%%), %d tasks",
+        plan.component, f"{rows:,}", plan.row_length, f"{tokens:,}", 100 * packed.fill, len(described),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -4,13 +4,11 @@ Owns the plan and its file, which lets an interrupted run go on as it was begun.
 """
 
 import dataclasses
-import difflib
-import fnmatch
 import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from emma_jax import exchange, shares, store
 
@@ -64,26 +62,6 @@ def fingerprint(**dependencies) -> str:
     True
     """
     return hashlib.sha256(json.dumps([store.VERSION, dependencies], sort_keys=True).encode()).hexdigest()
-
-
-def matching_tasks(component: str, pattern: str, tasks: Iterable[str]) -> list[str]:
-    """The tasks that the glob of a component names, sorted.
-
-    Raises ValueError if there are none, with the nearest task.
-
-    >>> matching_tasks("monolingual", "mono.*", ["pair.deu_Latn-eng_Latn", "mono.swh_Latn", "mono.deu_Latn"])
-    ['mono.deu_Latn', 'mono.swh_Latn']
-    >>> matching_tasks("english", "mono.eng_Latm", ["mono.eng_Latn", "mono.deu_Latn"])
-    Traceback (most recent call last):
-    ValueError: no task matches 'mono.eng_Latm' of the component english; the nearest of 2 tasks is mono.eng_Latn
-    """
-    tasks = sorted(tasks)
-    found = fnmatch.filter(tasks, pattern)
-    if not found:
-        near = difflib.get_close_matches(pattern, tasks, n=1, cutoff=0)
-        nearest = f"the nearest of {len(tasks)} tasks is {near[0]}" if near else "the corpus has no tasks"
-        raise ValueError(f"no task matches {pattern!r} of the component {component}; {nearest}")
-    return found
 
 
 def training_plan(component: str, section, sizes: Mapping[str, float], pack, fingerprint: str, seed: int) -> Plan:

@@ -1,6 +1,6 @@
 """The work of `pack`, done by Beam workers: documents out of SeqIO tasks, and rows out of documents.
 
-Stage one draws each task into exchange files; stage two makes a shard of the documents of its buckets. A stage leaves
+Stage one draws each task into exchange files; stage two makes each shard of the documents of its buckets. A stage leaves
 finished files behind and skips those that it finds, so that a second run does what is left. Owns how tasks are read;
 which, and how much of each, is in the plan.
 """
@@ -22,7 +22,10 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 import data_tasks
+from data_tasks import mixtures, tasks
 from emma_jax import beam_runner, exchange, manifest, pack_plan, packing, store, tokenizer
+
+SAMPLE_DOCUMENTS = 64  # that a task's tokens per byte are measured on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,81 +47,135 @@ class Job:
 
 
 class Document(NamedTuple):
-    """The ids of a document with BOS and EOS, and the size of its text in UTF-8."""
+    """The ids of a document with BOS and EOS, the size of its text in UTF-8, and the direction if it is of a pair."""
 
     ids: np.ndarray
     bytes: int
+    direction: int
+
+    @property
+    def tokens(self) -> int:
+        """Predicted targets."""
+        return len(self.ids) - 1
 
 
 @functools.cache
-def open_tasks(job: Job) -> data_tasks.Registered:
-    """Defines the tasks in this process."""
+def open_tasks(job: Job) -> dict[str, mixtures.Size]:
+    """Defines all tasks in this process; returns the size of each that the manifest tells."""
     sections = ConfigDict(json.loads(job.sections))
-    return data_tasks.register(
-        manifest.load(job.corpus),
+    corpus = manifest.load(job.corpus)
+    data_tasks.register(
+        corpus,
         tokenizer.load(job.tokenizer),
         sections.rendering,
         mixture=sections.mixture,
         components=sections.components,
     )
+    return tasks.sizes(corpus, sections.rendering)
 
 
-def read_task(name: str, split: str, seed: int | None = None) -> Iterator[dict[str, np.ndarray]]:
-    """The examples of a task's own pipeline, shuffled if there is a seed."""
+def read_task(name: str, split: str, seed: int | None = None, part: int = 0, num_parts: int = 1) -> Iterator[Document]:
+    """The documents of a task's own pipeline, or of a part of its records; shuffled if there is a seed."""
     dataset = seqio.get_mixture_or_task(name).get_dataset(
-        sequence_length=None, split=split, shuffle=seed is not None, seed=seed, try_in_mem_cache=False
+        sequence_length=None,
+        split=split,
+        shuffle=seed is not None,
+        seed=seed,
+        shard_info=seqio.ShardInfo(part, num_parts) if num_parts > 1 else None,
+        try_in_mem_cache=False,
     )
     options = tf.data.Options()
-    # Hundreds of pipelines are opened one after another, and the processors are taken by the other workers.
+    # Hundreds of pipelines are opened one after another, and other workers have the other processors.
     options.threading.private_threadpool_size = 1
     options.autotune.enabled = False
-    return dataset.with_options(options).as_numpy_iterator()
+    for example in dataset.with_options(options).as_numpy_iterator():
+        yield Document(example["targets"], int(example["bytes"]), int(example.get("direction", -1)))
+
+
+@functools.cache
+def measure(name: str, size: mixtures.Size, seed: int) -> float:
+    """Tokens in one epoch of a task: counted if the documents are few, else those of a sample in proportion to bytes."""
+    if not size.documents:
+        return 0.0
+    sample = [*itertools.islice(read_task(name, "train", seed), SAMPLE_DOCUMENTS)]
+    tokens = sum(document.tokens for document in sample)
+    if len(sample) < SAMPLE_DOCUMENTS:
+        return float(tokens)
+    # A document has one token, EOS, that is not of its text.
+    return (tokens - len(sample)) / sum(document.bytes for document in sample) * size.bytes + size.documents
+
+
+def validation_draws(names: Sequence[str], num_documents: int) -> list[pack_plan.Draw]:
+    """What is drawn of the tasks that have a validation split: of a language once, of a pair in each direction."""
+    draws = []
+    for name in names:
+        task = seqio.get_mixture_or_task(name)
+        if "validation" not in task.splits or not task.num_input_examples("validation"):
+            continue
+        kind, _, codes = name.partition(".")
+        if kind == "pair":
+            source, target = codes.split("-")
+            ways = {f"{source}-{target}": 0, f"{target}-{source}": 1}
+        else:
+            ways = {codes: -1}
+        draws += [
+            pack_plan.Draw(f"{kind}.{way}", name, documents=num_documents, direction=direction)
+            for way, direction in ways.items()
+        ]
+    return draws
 
 
 def draw(planned: pack_plan.Draw, seed: int) -> Iterator[Document]:
-    """Documents of a task: for validation the first ones in order, for training whole epochs and a part of another.
+    """The planned documents of a task.
 
-    Each epoch is shuffled and grouped by another seed. Training ends as near to the planned tokens as whole documents
-    can, after one at least.
+    For validation these are the first ones. For training they are epoch after epoch, each shuffled and grouped by
+    another seed, and end as near to the planned tokens as whole documents can, after one at least. Of a task of which
+    less than half is wanted, evenly spaced records are tokenised and not the others.
 
-    Raises ValueError if the task has none.
+    Raises ValueError if there is no document to train on.
     """
     if planned.documents:
-        examples = read_task(planned.task, "validation")
-        chosen = (example for example in examples if planned.direction in (-1, example.get("direction")))
-        for example in itertools.islice(chosen, planned.documents):
-            yield Document(example["targets"], int(example["bytes"]))
+        documents = (d for d in read_task(planned.task, "validation") if d.direction == planned.direction)
+        yield from itertools.islice(documents, planned.documents)
         return
     missing = planned.tokens
+    for document in _epochs(planned, seed):
+        if missing < planned.tokens and document.tokens > 2 * missing:
+            return
+        yield document
+        missing -= document.tokens
+        if missing <= 0:
+            return
+
+
+def _epochs(planned: pack_plan.Draw, seed: int) -> Iterator[Document]:
+    """Documents without end."""
+    num_parts = max(1, int(planned.size / planned.tokens))
     for epoch in itertools.count():
-        empty = True
-        for example in read_task(planned.task, "train", _epoch_seed(seed, planned.task, epoch)):
-            size = len(example["targets"]) - 1
-            if missing < planned.tokens and size > 2 * missing:
-                return
-            yield Document(example["targets"], int(example["bytes"]))
-            missing -= size
-            if missing <= 0:
-                return
-            empty = False
-        if empty:
-            raise ValueError(f"the task {planned.task} has no documents to train on")
+        sequence = np.random.SeedSequence([seed, epoch, *planned.task.encode()])
+        epoch_seed = int(sequence.generate_state(1)[0]) >> 1  # TensorFlow takes signed ones
+        documents = itertools.chain.from_iterable(
+            read_task(planned.task, "train", epoch_seed, part, num_parts) for part in range(num_parts)
+        )
+        first = next(documents, None)
+        if first is None:
+            raise ValueError(f"the task {planned.task} has no document to train on")
+        yield first
+        yield from documents
 
 
 def exchange_draw(job: Job, plan: pack_plan.Plan, number: int) -> None:
     """Stage one for one draw of the plan: its documents, cut to the row length, into the exchange."""
-    planned = plan.draws[number]
-    counts = collections.Counter()
+    counts = collections.Counter(documents=0, tokens=0, bytes=0)
 
     def pieces() -> Iterator[tuple[int, np.ndarray]]:
-        for document in draw(planned, plan.seed):
-            counts.update(documents=1, tokens=len(document.ids) - 1, bytes=document.bytes)
-            for piece in packing.cut(document.ids, plan.row_length):
-                yield number, piece
+        for document in draw(plan.draws[number], plan.seed):
+            counts.update(documents=1, tokens=document.tokens, bytes=document.bytes)
+            yield from packing.cut(document.ids, plan.row_length)
 
     folder = job.exchange(plan.component)
     exchange.write_task(folder, number, pieces(), plan.num_buckets, plan.seed)
-    exchange.finish_task(folder, number, dict(documents=0, tokens=0, bytes=0) | counts)
+    exchange.finish_task(folder, number, counts)
 
 
 def pack_shard(job: Job, plan: pack_plan.Plan, number: int) -> None:
@@ -150,7 +207,7 @@ class Draws(beam.DoFn):
 
 
 class Shards(beam.DoFn):
-    """`pack_shard` on elements (component, number of the shard); the side input is there to be waited for."""
+    """`pack_shard` on elements (component, number of the shard); `drawn` is there to be waited for."""
 
     def __init__(self, job: Job, plans: Mapping[str, pack_plan.Plan]):
         self.job, self.plans = job, plans
@@ -163,19 +220,18 @@ class Shards(beam.DoFn):
 
 
 def run(job: Job, plans: Sequence[pack_plan.Plan], num_workers: int, beam_options: Sequence[str]) -> None:
-    """Both stages for all plans: what is not finished of them."""
+    """Both stages of all plans: what is not finished of them."""
     by_component = {plan.component: plan for plan in plans}
-    draws = [
-        (plan.component, number)
-        for plan in plans
-        for number in sorted(set(range(len(plan.draws))) - set(exchange.finished_tasks(job.exchange(plan.component))))
-    ]
-    shards = [
-        (plan.component, number)
-        for plan in plans
-        for number in range(plan.num_shards)
-        if not (job.folder(plan.component) / plan.shard_file(number)).exists()
-    ]
+    draws, shards = [], []
+    for plan in plans:
+        finished = exchange.finished_tasks(job.exchange(plan.component))
+        draws += [(plan.component, number) for number in range(len(plan.draws)) if number not in finished]
+        folder = job.folder(plan.component)
+        shards += [
+            (plan.component, number)
+            for number in range(plan.num_shards)
+            if not (folder / plan.shard_file(number)).exists()
+        ]
     with beam_runner.pipeline(num_workers, beam_options) as pipeline:
         drawn = (
             pipeline
@@ -183,13 +239,9 @@ def run(job: Job, plans: Sequence[pack_plan.Plan], num_workers: int, beam_option
             | "spread draws" >> beam.Reshuffle()
             | beam.ParDo(Draws(job, by_component))
         )
-        (
+        _ = (
             pipeline
             | "shards" >> beam.Create(shards)
             | "spread shards" >> beam.Reshuffle()
             | beam.ParDo(Shards(job, by_component), drawn=beam.pvalue.AsList(drawn))
         )
-
-
-def _epoch_seed(seed: int, task: str, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch, *task.encode()]).generate_state(1)[0] >> 1)

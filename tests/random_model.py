@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import synthetic
 from flax import nnx
 
-import synthetic
 from configs import base
 from emma_jax import model, sharding
 from emma_jax.checkpoint import Checkpoints, Metadata
@@ -19,7 +19,7 @@ needs_torch = pytest.mark.skipif(
 
 
 def model_config(**changes):
-    """A tiny model whose logits have a standard deviation above 1, with grouped heads, head_dim x heads != model_dim."""
+    """A tiny model whose logits have a standard deviation above 1, with grouped heads of a dim of their own."""
     config = base.get_config().model
     config.update(
         vocab_size=320, num_layers=3, model_dim=64, num_heads=8, num_kv_heads=2, head_dim=16, mlp_dim=160,
@@ -36,13 +36,15 @@ def mesh(devices: int = 1, **axes):
 
 def parameters(config, seed: int = 0):
     """Random parameters, the norms' scales too: at their initial 1 a swap of two of them would not show."""
-    keys = iter(jax.random.split(jax.random.key(seed), 100))
+    rng = np.random.default_rng(seed)
+    _, shapes, _ = model.abstract(config)
 
-    def scale(path, leaf):
+    def draw(path, leaf):
         is_norm = path[-1].key.endswith("norm")
-        return jax.random.uniform(next(keys), leaf.shape, minval=0.5, maxval=1.5) if is_norm else leaf
+        values = rng.uniform(0.5, 1.5, leaf.shape) if is_norm else rng.normal(0, config.initializer_range, leaf.shape)
+        return jnp.asarray(values, leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(scale, model.initialize(config, next(keys)))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def logits(config, params, tokens, positions=None, segments=None):

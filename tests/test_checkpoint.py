@@ -1,6 +1,7 @@
 """Checkpoints: layer by layer, bit for bit, on another mesh, and after a failed or interrupted save."""
 
 import resource
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -89,6 +90,14 @@ def test_a_save_that_fails_names_the_last_good_step(saved, tiny_config, tmp_path
     checkpoints.save(5, saved.params, saved.optimizer, Metadata({}))
     checkpoints.close()
     assert Checkpoints(tmp_path).latest_step() == 5
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(saved, tiny_config, tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, tiny_config.checkpoint)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: SimpleNamespace(free=100_000))
+    with pytest.raises(OSError, match=r"bytes are to be written and the disk has 100,000 left; step 3 is complete"):
+        checkpoints.save(5, saved.params, saved.optimizer, Metadata({}))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["3"]
 
 
 def test_unstack_of_a_tied_pair_of_trees():

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
-
 import random_model
-from emma_jax import conversion, model
+from flax import nnx
 from random_model import logits, model_config, needs_torch, parameters
+
+from emma_jax import conversion, model
 
 MODELS = {
     "llama3.1": dict(),

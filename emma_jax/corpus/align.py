@@ -65,11 +65,12 @@ def canonical(pairs: pa.Table) -> pa.Table:
     ['a']
     """
     swapped = pc.greater(pairs["src_lang"], pairs["tgt_lang"])
-    for name in ("text", "lang"):
-        src, tgt = pairs[f"src_{name}"], pairs[f"tgt_{name}"]
-        for side, column in ((f"src_{name}", pc.if_else(swapped, tgt, src)), (f"tgt_{name}", pc.if_else(swapped, src, tgt))):
-            pairs = pairs.set_column(pairs.column_names.index(side), side, column)
-    return pairs
+    sides = {
+        f"{side}_{name}": pc.if_else(swapped, pairs[f"{other}_{name}"], pairs[f"{side}_{name}"])
+        for side, other in (("src", "tgt"), ("tgt", "src"))
+        for name in ("text", "lang")
+    }
+    return pa.table({name: sides.get(name, pairs[name]) for name in pairs.column_names})
 
 
 def pair_messages(pairs: pa.Table) -> pa.ChunkedArray:

@@ -1,4 +1,4 @@
-"""The whole of a corpus: checks what is asked for, runs the three stages on Beam, and writes the manifest.
+"""The whole of a corpus: checks what is asked for, runs the three stages, and writes the manifest.
 
 The manifest is written last. So a folder without one holds nothing that can be used, and is begun again; a folder with
 one of the same config and sources is done; any other is left alone, with an error.
@@ -11,18 +11,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import apache_beam as beam
 from absl import logging
 from etils import epath
 
-from emma_jax import beam_runner, languages
+from emma_jax import languages
 from emma_jax import manifest as manifest_lib
-from emma_jax.corpus import progress, readers, stages
+from emma_jax.corpus import readers, stages, workers
 from emma_jax.corpus import source as source_lib
 from emma_jax.corpus.statistics import Report
 
-KINDS = ("documents", "pairs")
-# Sections of the config that say where and how the work is done, not what comes out.
+# Keys of the config that say where and how the work is done, not what comes out; sources go in by their files.
 NOT_IN_HASH = ("folder", "num_buckets", "num_workers", "beam_options", "sources")
 
 
@@ -31,15 +29,15 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
 
     Raises ValueError if the config asks for what cannot be had, or the folder holds another corpus.
     """
+    _check_numbers(config)
     parts, sources = _open_sources(config["sources"])
     pairs = check_pairs(config["pairs"], parts)
-    described = {key: _plain(value) for key, value in config.items() if key not in NOT_IN_HASH}
-    described |= dict(pairs=sorted("-".join(pair) for pair in pairs), sources=sources, seed=seed)
-    config_hash = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    config_hash = _hash(config, seed, pairs, sources)
     folder = epath.Path(config["folder"])
     if (folder / manifest_lib.FILE_NAME).exists():
         return _check_same(manifest_lib.load(str(folder)), config_hash, sources), True
 
+    _begin_anew(folder)
     settings = stages.Settings(
         folder=str(folder),
         exchange=str(folder / "exchange"),
@@ -50,9 +48,12 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
         num_buckets=config["num_buckets"],
         rows_per_shard=config["rows_per_shard"],
     )
-    _empty(folder)
     run = functools.partial(_run, settings, config["num_workers"], config["beam_options"])
     report, splits = _run_stages(run, settings, parts)
+    if not splits:
+        raise ValueError(f"no text is left of the sources {', '.join(sources)}; {report.to_json()}")
+    for pair in sorted({"-".join(pair) for pair in pairs} - {split["name"] for split in splits}):
+        logging.warning("no text is left of %s, which config.corpus.pairs asks for", pair)
     manifest = manifest_lib.Manifest(
         folder=str(folder),
         version=manifest_lib.VERSION,
@@ -74,8 +75,8 @@ def check_pairs(pairs: Iterable[str], parts: Iterable[source_lib.Part]) -> tuple
 
     Raises ValueError if one is no pair of languages, or no part of a source has both of them.
     """
-    parts = list(parts)
-    known = frozenset().union(*(part.languages for part in parts))
+    offered = [part.languages for part in parts]
+    known = frozenset().union(*offered)
     result = set()
     for pair in pairs:
         sides = pair.split("-")
@@ -87,86 +88,95 @@ def check_pairs(pairs: Iterable[str], parts: Iterable[source_lib.Part]) -> tuple
             except ValueError as error:
                 raise ValueError(f"{pair!r} in config.corpus.pairs: {error}") from error
             if code not in known:
-                raise ValueError(f"{pair!r} in config.corpus.pairs: no source has {code}{languages.nearest(code, known)}")
-        if not any(part.languages.issuperset(sides) for part in parts):
-            raise ValueError(f"{pair!r} in config.corpus.pairs: no source has translations of one text into both")
+                near = languages.nearest(code, known)
+                raise ValueError(f"{pair!r} in config.corpus.pairs: no source provides {code}{near}")
+        if not any(part.issuperset(sides) for part in offered):
+            raise ValueError(f"{pair!r} in config.corpus.pairs: no source provides one text in both languages")
         result.add(tuple(sorted(sides)))
     return tuple(sorted(result))
+
+
+def _check_numbers(config: Mapping[str, Any]) -> None:
+    if not 0 <= config["validation_share"] < 1:
+        raise ValueError(
+            f"config.corpus.validation_share is {config['validation_share']}; at least 0 and below 1 it is"
+        )
+    for key in ("num_buckets", "rows_per_shard", "num_workers"):
+        if config[key] < 1:
+            raise ValueError(f"config.corpus.{key} is {config[key]}; one is the least")
 
 
 def _open_sources(sections: Mapping[str, Any]) -> tuple[list[source_lib.Part], dict[str, dict[str, str]]]:
     """The parts of all sources, and for each source what the manifest says of it."""
     parts, described = [], {}
-    for source in source_lib.from_config({name: _plain(value) for name, value in sections.items()}, readers.READERS):
+    for source in source_lib.from_config(_plain(sections), readers.READERS):
         of_source = readers.READERS[source.reader].parts(source)
         described[source.name] = dict(reader=source.reader, files_sha256=source_lib.fingerprint(of_source))
         parts += of_source
     return parts, described
 
 
-def _check_same(
-    manifest: manifest_lib.Manifest, config_hash: str, sources: Mapping[str, Any]
-) -> manifest_lib.Manifest:
+def _hash(config: Mapping[str, Any], seed: int, pairs: Iterable[tuple[str, str]], sources: Mapping[str, Any]) -> str:
+    """SHA-256 in hex of all that the bytes of the corpus depend on."""
+    content = {key: value for key, value in _plain(config).items() if key not in NOT_IN_HASH}
+    content |= dict(seed=seed, pairs=["-".join(pair) for pair in pairs], sources=sources)
+    content |= dict(licences={name: section["licence"] for name, section in config["sources"].items()})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_same(manifest: manifest_lib.Manifest, config_hash: str, sources: Mapping[str, Any]) -> manifest_lib.Manifest:
     if manifest.config_hash == config_hash:
         return manifest
     changed = sorted(name for name in {*manifest.sources, *sources} if manifest.sources.get(name) != sources.get(name))
-    what = f"other files in the sources {', '.join(changed)}" if changed else "another config.corpus or seed"
+    what = f"other files of the sources {', '.join(changed)}" if changed else "another config.corpus or seed"
     raise ValueError(
         f"{manifest.folder!r} holds a corpus made from {what}; choose another config.corpus.folder, or delete this one"
     )
 
 
-def _empty(folder: epath.Path) -> None:
+def _begin_anew(folder: epath.Path) -> None:
     """Makes the folder, and removes what an interrupted run left in it."""
     for name in ("exchange", "monolingual", "bilingual"):
         if (folder / name).exists():
-            logging.info("%s is left over from a run that did not finish; it is removed and built again", folder / name)
+            logging.info("%s is of a run that did not finish; it is removed and built again", folder / name)
             (folder / name).rmtree()
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _run(
+    settings: stages.Settings,
+    num_workers: int,
+    beam_options: Sequence[str],
+    name: str,
+    stage: Callable,
+    pieces: Iterable,
+) -> list[dict[str, Any]]:
+    """The results of a stage; see `workers.run`."""
+    stage = functools.partial(stage, settings)
+    return workers.run(name, stage, [*pieces], settings.path(f"results_{name}"), num_workers, beam_options)
 
 
 def _run_stages(
     run: Callable[..., list[dict[str, Any]]], settings: stages.Settings, parts: Sequence[source_lib.Part]
 ) -> tuple[Report, list[dict[str, Any]]]:
     """The reports of all stages together, and what was written of each split."""
-    for name in ("documents", "pairs", "held_out", *(f"distinct_{kind}" for kind in KINDS)):
-        settings.path(name).mkdir(parents=True, exist_ok=True)
-    results = run("read", stages.read_part, [*enumerate(parts)])
+    stages.make_folders(settings)
+    reports = run("read", stages.read_part, enumerate(parts))
     stages.collect_held_out(settings)
-    buckets = [*itertools.product(KINDS, range(settings.num_buckets))]
+    buckets = [*itertools.product(stages.KINDS, range(settings.num_buckets))]
     distinct = run("deduplicate", stages.deduplicate_bucket, buckets)
 
     report = Report()
-    for result in (*results, *distinct):
+    for result in (*reports, *distinct):
         report.add(Report.from_json(result["report"]))
     places = {}
     for (kind, bucket), result in zip(buckets, distinct, strict=True):
-        for name, split, first, count, rows in result["groups"]:
-            for other in manifest_lib.SPLITS:
-                places.setdefault((kind, name, other), [])
-            places[kind, name, split].append((bucket, first, count, rows))
-    pieces = [
-        (*key, [place[:3] for place in found], sum(place[3] for place in found)) for key, found in sorted(places.items())
-    ]
+        for name, split, *place in result["groups"]:
+            # Both splits of a name have files, so that whoever reads them needs no exception.
+            of_name = places.setdefault((kind, name), {split: [] for split in manifest_lib.SPLITS})
+            of_name[split].append((bucket, *place))
+    pieces = [(*key, split, found) for key, splits in sorted(places.items()) for split, found in splits.items()]
     return report, run("write", stages.write_split, pieces)
-
-
-def _run(
-    settings: stages.Settings, num_workers: int, beam_options: Sequence[str], name: str, stage: Callable, pieces: Sequence
-) -> list[dict[str, Any]]:
-    """What the stage returns for each piece of work, in order; kept in files, so that any runner will do."""
-    folder = settings.path(f"results_{name}")
-    folder.mkdir(parents=True, exist_ok=True)
-    work = functools.partial(_work, folder=str(folder), stage=stage, settings=settings)
-    with progress.of_files(name, folder, len(pieces)), beam_runner.pipeline(num_workers, beam_options) as pipeline:
-        _ = pipeline | beam.Create([*enumerate(pieces)]) | beam.Reshuffle() | beam.Map(work)
-    return [json.loads((folder / f"{index:06}.json").read_text()) for index in range(len(pieces))]
-
-
-def _work(piece: tuple[int, tuple], folder: str, stage: Callable, settings: stages.Settings) -> None:
-    index, arguments = piece
-    result = json.dumps(stage(settings, *arguments))
-    (epath.Path(folder) / f"{index:06}.json").write_text(result)
 
 
 def _entries(splits: Iterable[Mapping[str, Any]], kind: str) -> dict[str, manifest_lib.Entry]:
@@ -176,14 +186,14 @@ def _entries(splits: Iterable[Mapping[str, Any]], kind: str) -> dict[str, manife
     for name, group in itertools.groupby(of_kind, key=lambda split: split["name"]):
         found = {split["split"]: split for split in group}
         tokens = sum(split["tokens"] for split in found.values())
-        sources = {source for split in found.values() for source in split["sources"]}
+        sources = sorted({source for split in found.values() for source in split["sources"]})
         entries[name] = manifest_lib.Entry(
             splits={
                 key: manifest_lib.Split(tuple(split["files"]), split["rows"], split["tokens"], split["bytes"])
                 for key, split in found.items()
             },
             resource_class=(languages.language_class if kind == "documents" else languages.pair_class)(tokens),
-            sources={s: sum(split["sources"].get(s, 0) for split in found.values()) for s in sorted(sources)},
+            sources={source: sum(split["sources"].get(source, 0) for split in found.values()) for source in sources},
             name=languages.name(name) if kind == "documents" else "",
         )
     return entries

@@ -18,8 +18,8 @@ def deduplicate(table: pa.Table, keys: list[str], hashes: list[str], held_out: n
     `held_out` has the hashes of all held-out texts, sorted. A record that is found for training and for validation
     is for validation. Of the sources of a record the first by name is kept.
 
-    >>> table = pa.table({"lang": ["deu_Latn"] * 3, "text": ["Ja", "Ja", "Na"], "hash": pa.array([1, 1, 2], pa.uint64()),
-    ...                   "source": ["web", "books", "web"], "validation": [False, True, False]})
+    >>> table = pa.table({"lang": ["deu_Latn"] * 3, "text": ["Ja", "Ja", "Na"], "source": ["web", "books", "web"],
+    ...                   "hash": pa.array([1, 1, 2], pa.uint64()), "validation": [False, True, False]})
     >>> deduplicate(table, ["lang", "text"], ["hash"], np.array([1], np.uint64), Report()).sort_by("text").to_pylist()
     [{'lang': 'deu_Latn', 'text': 'Ja', 'hash': 1, 'source': 'books', 'validation': True},
      {'lang': 'deu_Latn', 'text': 'Na', 'hash': 2, 'source': 'web', 'validation': False}]

@@ -28,9 +28,7 @@ def append(writer: pa.RecordBatchFileWriter, table: pa.Table) -> None:
     writer.write_batch(batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema))
 
 
-def append_by_bucket(
-    writer: pa.RecordBatchFileWriter, table: pa.Table, buckets: np.ndarray, num_buckets: int
-) -> None:
+def append_by_bucket(writer: pa.RecordBatchFileWriter, table: pa.Table, buckets: np.ndarray, num_buckets: int) -> None:
     """Writes a round: a batch for each bucket, from the bucket of each row."""
     order = np.argsort(buckets, kind="stable")
     bounds = np.searchsorted(buckets[order], np.arange(num_buckets + 1)).tolist()

@@ -83,7 +83,8 @@ def files(source: Source, suffixes: Sequence[str]) -> list[File]:
     found = _in_package(source, package) if package and not kind else _in_folder(source)
     result = sorted((file for file in found if file.name.endswith(tuple(suffixes))), key=lambda file: file.name)
     if not result:
-        raise ValueError(f"source {source.name!r} is empty: there is no {' or '.join(suffixes)} file in {source.path!r}")
+        wanted = " or ".join(suffixes)
+        raise ValueError(f"source {source.name!r} is empty: there is no {wanted} file in {source.path!r}")
     return result
 
 

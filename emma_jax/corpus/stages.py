@@ -21,6 +21,7 @@ from emma_jax.corpus import deduplicate, exchange, readers, records, split, writ
 from emma_jax.corpus import source as source_lib
 from emma_jax.corpus.statistics import Report
 
+KINDS = ("documents", "pairs")
 ROWS_PER_BATCH = 1 << 16
 ROUTING = [("source", pa.string()), ("validation", pa.bool_())]
 RECORDS = {
@@ -56,6 +57,12 @@ class Settings:
         return epath.Path(self.exchange).joinpath(*names)
 
 
+def make_folders(settings: Settings) -> None:
+    """Makes the folders that the stages write to."""
+    for name in (*KINDS, "held_out", *(f"distinct_{kind}" for kind in KINDS)):
+        settings.path(name).mkdir(parents=True, exist_ok=True)
+
+
 def read_part(settings: Settings, index: int, part: source_lib.Part) -> dict[str, Any]:
     """Reads, cleans and aligns a part; its records go to files of that index. Returns the report."""
     report = Report()
@@ -89,7 +96,7 @@ def collect_held_out(settings: Settings) -> None:
 
 
 def deduplicate_bucket(settings: Settings, kind: str, bucket: int) -> dict[str, Any]:
-    """Deduplicates a bucket of documents or pairs into one file. Returns the report and where each group is in the file.
+    """Deduplicates a bucket of documents or pairs into one file. Returns the report, and the groups in the file.
 
     A group is a language or pair and a split; it is given as name, split, number of its first batch, number of its
     batches and rows.
@@ -114,21 +121,20 @@ def deduplicate_bucket(settings: Settings, kind: str, bucket: int) -> dict[str, 
 
 
 def write_split(
-    settings: Settings, kind: str, name: str, split_name: str, places: list[tuple[int, int, int]], rows: int
+    settings: Settings, kind: str, name: str, split_name: str, places: list[tuple[int, int, int, int]]
 ) -> dict[str, Any]:
-    """Writes the shards of a split from `places`: bucket, first batch and number of batches, in order of buckets.
+    """Writes the shards of a split from `places`: bucket, first batch, number of batches and rows, by bucket.
 
     Returns what the manifest says of the split, with kind, name and split.
     """
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for bucket, first, count in places:
+        for bucket, first, count, _ in places:
             path = settings.path(f"distinct_{kind}", f"{bucket:06}.arrow")
             yield from exchange.read(path, range(first, first + count))
 
-    written = write.write_split(
-        epath.Path(settings.folder), kind, name, split_name, batches(), rows, settings.rows_per_shard
-    )
+    rows, folder = sum(place[3] for place in places), epath.Path(settings.folder)
+    written = write.write_split(folder, kind, name, split_name, batches(), rows, settings.rows_per_shard)
     return dict(kind=kind, name=name, split=split_name, **written)
 
 
@@ -145,7 +151,8 @@ def _route(settings: Settings, kind: str, source: str, table: pa.Table) -> pa.Ta
 
 def _in_order(kind: str, table: pa.Table) -> pa.Table:
     """The records with their `group`, name/split, ordered by group and then by hash."""
-    name = table["lang"] if kind == "documents" else pc.binary_join_element_wise(table["src_lang"], table["tgt_lang"], "-")
+    names = [table["lang"]] if kind == "documents" else [table["src_lang"], table["tgt_lang"]]
+    name = pc.binary_join_element_wise(*names, "-")
     split_name = pc.if_else(table["validation"], "validation", "train")
     table = table.append_column("group", pc.binary_join_element_wise(name, split_name, "/"))
     table = table.append_column("order", pa.array(_record_hashes(kind, table)))

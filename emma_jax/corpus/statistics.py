@@ -78,7 +78,9 @@ def summary(manifest: manifest_lib.Manifest) -> Iterable[str]:
     """Lines that say what the corpus holds, what was dropped and why, and which files and codes were no good."""
     for kind, entries in (("languages", manifest.languages), ("pairs", manifest.pairs)):
         splits = [_total(entries, split) for split in manifest_lib.SPLITS]
-        parts = (f"{s.rows:,} rows and {s.tokens:,} tokens for {n}" for n, s in zip(manifest_lib.SPLITS, splits))
+        parts = (
+            f"{s.rows:,} rows and {s.tokens:,} tokens for {n}" for n, s in zip(manifest_lib.SPLITS, splits, strict=True)
+        )
         yield f"{len(entries)} {kind}: {', '.join(parts)}"
     for stage, reasons in manifest.counts.items():
         kept_first = sorted(reasons.items(), key=lambda item: item[0] != KEPT)

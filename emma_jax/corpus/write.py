@@ -21,7 +21,13 @@ SCHEMAS = {
 
 
 def write_split(
-    folder: epath.Path, kind: str, name: str, split: str, batches: Iterable[pa.RecordBatch], rows: int, rows_per_shard: int
+    folder: epath.Path,
+    kind: str,
+    name: str,
+    split: str,
+    batches: Iterable[pa.RecordBatch],
+    rows: int,
+    rows_per_shard: int,
 ) -> dict[str, object]:
     """Writes `rows` rows, in the order given, as shards of `rows_per_shard`; an empty split has one empty shard.
 

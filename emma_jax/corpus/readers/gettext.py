@@ -1,8 +1,8 @@
 """Reader of gettext catalogs: messages and their translations from .po and .mo files.
 
 The text of a message is its msgid, which is English. A catalog's language is in its path, either
-`<folder>/<code>/LC_MESSAGES/<domain>.po` or `<folder>/<code>.po`; where a catalog is there as .po and as .mo, the .po is
-read. Fuzzy, obsolete and missing translations are left out, and counted.
+`<folder>/<code>/LC_MESSAGES/<domain>.po` or `<folder>/<code>.po`; where a catalog is there as .po and as .mo, the .po
+is read. Fuzzy, obsolete and missing translations are left out, and counted.
 
 Plurals: a translation belongs to an English form if it is the form for the same numbers. The singular is the form for
 one, unless a language has the same form for one and two; the plural is taken where a language has one form for all
@@ -139,8 +139,10 @@ def _accepted(part: source_lib.Part, file: source_lib.File, num_sentences: int, 
 def _locate(file: source_lib.File) -> tuple[str, str, str]:
     """Folder, code and domain of a catalog.
 
-    >>> _locate(source_lib.File("admin/locale/pt_BR/LC_MESSAGES/django.po", "")), _locate(source_lib.File("po/de.po", ""))
-    (('admin/locale', 'pt_BR', 'django'), ('po', 'de', ''))
+    >>> _locate(source_lib.File("admin/locale/pt_BR/LC_MESSAGES/django.po", ""))
+    ('admin/locale', 'pt_BR', 'django')
+    >>> _locate(source_lib.File("po/de.po", ""))
+    ('po', 'de', '')
     """
     path = pathlib.PurePosixPath(file.name)
     if path.parent.name == "LC_MESSAGES":

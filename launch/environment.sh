@@ -1,0 +1,23 @@
+# Sourced by quickstart.sh and test.sh: `use_environment EXTRAS` makes .venv hold the project with these extras, at the
+# versions of requirements.txt, and puts it first on PATH. What is installed already is not installed again.
+
+use_environment() {
+  local extras=$1 python stamp
+  if [ ! -x .venv/bin/python ]; then
+    python=${PYTHON:-$(command -v python3.11 || command -v python3.12 || command -v python3 || true)}
+    if ! "${python:-false}" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "error: Python 3.11 or 3.12 with venv is needed, found '${python:-none}'; name one with PYTHON=..." >&2
+      exit 2
+    fi
+    "$python" -m venv .venv
+  fi
+  export PATH="$PWD/.venv/bin:$PATH"
+  stamp=.venv/installed-$(printf '%s' "$extras" | cat - setup.cfg launch/requirements.txt | sha256sum | cut -c1-16)
+  if [ ! -e "$stamp" ]; then
+    echo "installing into .venv: $extras"
+    python -m pip install --quiet --disable-pip-version-check --upgrade pip
+    python -m pip install --quiet --disable-pip-version-check \
+      --constraint launch/requirements.txt --editable ".[$extras]"
+    touch "$stamp"
+  fi
+}

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The whole way on a laptop: real multilingual text in, a continually pre-trained tiny Llama in Hugging Face format out.
+# Everything is written below quickstart/. Running it again continues where it stopped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source launch/environment.sh
+use_environment data,corpus,quickstart,report
+export JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=2 PYTHONWARNINGS=ignore
+
+config=configs/quickstart.py
+out=quickstart
+mkdir -p "$out"
+
+step() { # step NAME COMMAND...: runs it, and notes its time and the peak memory of its largest process
+  echo "== $1"
+  python launch/measure.py "$out/steps.jsonl" "$@"
+}
+unless() { # unless PATH NAME COMMAND...: runs the step if what it makes is not there
+  if [ -e "$1" ]; then echo "== $2: $1 is there"; else step "${@:2}"; fi
+}
+
+step corpus python -m emma_jax.corpus --config=$config
+step tokenizer python -m emma_jax.train_tokenizer --config=$config
+step pack python -m emma_jax.pack --config=$config
+
+step "train base" python -m emma_jax.train --config=$config:base --workdir=$out/base
+unless $out/hf/base "export base" python -m emma_jax.hf export --from=$out/base --to=$out/hf/base --dtype=float32
+unless $out/base_imported/checkpoints/0 "import base" \
+  python -m emma_jax.hf import --from=$out/hf/base --to=$out/base_imported
+
+for arm in monolingual bilingual; do
+  step "train $arm" python -m emma_jax.train --config=$config:$arm --workdir=$out/$arm
+  unless $out/hf/$arm "export $arm" python -m emma_jax.hf export --from=$out/$arm --to=$out/hf/$arm --dtype=float32
+done
+
+models=base=$out/base,mono=$out/monolingual,bi=$out/bilingual
+step evaluate python -m emma_jax.evaluate --config=$config --model=$models --output=$out/results
+step report python -m emma_jax.report --results=$out/results --runs=$models --corpus=$out/corpus --output=$out/report
+
+python launch/measure.py "$out/steps.jsonl"
+echo "the report is $out/report/report.html; the models are in $out/hf; curves: tensorboard --logdir $out"

@@ -1,0 +1,137 @@
+"""The program evaluate: what it writes, what it does not do twice, what it refuses."""
+
+import json
+
+import pytest
+import tiny_evaluation
+
+from emma_jax import evaluate
+from emma_jax.evaluation import language_model, results, translation
+
+
+@pytest.fixture
+def config(tiny_config, tmp_path):
+    return tiny_evaluation.configure(tiny_config, tiny_evaluation.write_corpus(tmp_path / "corpus").folder)
+
+
+@pytest.fixture
+def run(config, tmp_path):
+    """A function that evaluates the models "one" and "two", and the folder of the results."""
+    for seed, name in enumerate(("one", "two")):
+        tiny_evaluation.write_model(tmp_path / name, config, seed)
+    models = ",".join(f"{name}={tmp_path / name}" for name in ("one", "two"))
+    return lambda tasks="": evaluate.main(config, models, str(tmp_path / "out"), tasks)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_two_models_are_evaluated_once(run, config, tmp_path, caplog):
+    run()
+    rows = lines(tmp_path / "out" / results.RESULTS)
+    fields = {"model", "benchmark", "language", "metric", "value", "n", "shots", "prompt_hash", "seed"}
+    assert all(row.keys() == fields | {"harness_version"} for row in rows)
+    assert len(rows) == 2 * 6 * 4  # models, directions, metrics
+    assert {row["prompt_hash"] for row in rows if row["model"] == "one"} == {rows[-1]["prompt_hash"]}
+    values = {(row["model"], row["language"], row["metric"]): row["value"] for row in rows}
+    alone, given = (values["one", "eng_Latn-swh_Latn", f"bits_per_byte_{form}"] for form in ("alone", "given_source"))
+    assert values["one", "eng_Latn-swh_Latn", "translation_gain"] == pytest.approx(1 - given / alone)
+    assert alone != values["two", "eng_Latn-swh_Latn", "bits_per_byte_alone"]
+    generations = lines(tmp_path / "out" / results.GENERATIONS)
+    assert [g["language"] for g in generations[:3]] == ["eng_Latn-hin_Deva", "rus_Cyrl-eng_Latn", "eng_Latn-swh_Latn"]
+    assert [g["model"] for g in generations] == ["one"] * 3 + ["two"] * 3
+    assert generations[0]["prompt"].endswith("\n[Hindi]:")
+
+    caplog.set_level("INFO", logger="absl")
+    before = (tmp_path / "out" / results.RESULTS).read_bytes()
+    run()
+    assert caplog.text.count("is done already") == 4
+    assert "begins" not in caplog.text
+
+    caplog.clear()
+    config.evaluation.sentences_per_direction = 3
+    run("translation_gain")
+    assert caplog.text.count("is done anew") == 2
+    assert (tmp_path / "out" / results.RESULTS).read_bytes() != before
+    assert len(lines(tmp_path / "out" / results.RESULTS)) == len(rows)
+    assert lines(tmp_path / "out" / results.GENERATIONS) == generations
+
+
+def test_another_checkpoint_under_the_same_name_is_another_model(config, tmp_path):
+    tiny_evaluation.write_model(tmp_path / "model", config, seed=0)
+    before = evaluate.files_fingerprint(str(tmp_path / "model"))
+    assert evaluate.files_fingerprint(str(tmp_path / "model")) == before
+    (tmp_path / "model" / "events").mkdir()
+    assert evaluate.files_fingerprint(str(tmp_path / "model")) == before
+    (tmp_path / "model" / "checkpoints" / "0" / "later").write_text("")
+    assert evaluate.files_fingerprint(str(tmp_path / "model")) != before
+
+
+def test_an_answer_ends_at_its_line(config, tmp_path, monkeypatch):
+    tiny_evaluation.write_model(tmp_path / "model", config, seed=0)
+    model = language_model.Loader(config).load("tiny", str(tmp_path / "model"))
+    encode = model.loaded.tokenizer.encode
+    answers = [encode(" mbwa wawili\n[English]: and"), encode(" mtu")]
+    monkeypatch.setattr(language_model.decoding, "generate", lambda *arguments: answers)
+    assert model.generate(["one", "two"]) == ["mbwa wawili", "mtu"]
+
+
+def test_models_of_one_architecture_are_compiled_once(config, tmp_path):
+    for seed, name in enumerate(("one", "two")):
+        tiny_evaluation.write_model(tmp_path / name, config, seed)
+    loader = language_model.Loader(config)
+    first, second = (loader.load(name, str(tmp_path / name)) for name in ("one", "two"))
+    assert first.program is second.program
+    assert first.loaded.params is not second.loaded.params
+
+
+def test_samples_are_of_as_many_scripts_as_there_are(config):
+    corpus = evaluate.manifest.load(config.corpus.folder)
+    config.evaluation.num_samples = 2
+    items = translation.SampleTranslations(config, corpus)._items
+    assert [language for language, _, _ in items] == ["eng_Latn-hin_Deva", "rus_Cyrl-eng_Latn"]
+    (_, prompt, reference), _ = items
+    assert prompt == "[English]: a fourth sentence\n[Hindi]:"
+    assert reference == "चौथा वाक्य"
+
+
+@pytest.mark.parametrize(
+    ("models", "tasks", "complaint"),
+    [
+        ("", "", "which models, and where to"),
+        ("one=nowhere", "", "there is no model in 'nowhere'"),
+        ("one=.,one=..", "", "two models are named 'one'"),
+        ("x=.", "translation_gain,flores", "there is no task 'flores'; there are translation_gain, sample_translations"),
+        ("one=", "", "'one=' is no model"),
+    ],
+)
+def test_what_is_refused_before_anything_is_loaded(config, tmp_path, models, tasks, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        evaluate.main(config, models, str(tmp_path / "out"), tasks)
+
+
+def test_a_model_without_tokenizer_is_refused(config, tmp_path):
+    tiny_evaluation.write_model(tmp_path / "model", config, seed=0)
+    for file in (tmp_path / "model" / "tokenizer").iterdir():
+        file.unlink()
+    with pytest.raises(ValueError, match="has no tokenizer"):
+        evaluate.main(config, f"tiny={tmp_path / 'model'}", str(tmp_path / "out"))
+
+
+def test_a_corpus_without_english_pairs_is_refused(config, tmp_path):
+    corpus = evaluate.manifest.load(config.corpus.folder)
+    empty = evaluate.manifest.Manifest(**{**vars(corpus), "folder": str(tmp_path / "empty"), "pairs": {}})
+    evaluate.manifest.write(empty)
+    config.corpus.folder = empty.folder
+    with pytest.raises(ValueError, match="no held-out sentence pairs with English"):
+        evaluate.main(config, f"tiny={tmp_path}", str(tmp_path / "out"))
+
+
+def test_damaged_files_are_named(tmp_path):
+    (tmp_path / results.RESULTS).write_text('{"model": "one"\n')
+    with pytest.raises(ValueError, match="results.jsonl line 1 is no result"):
+        results.read_results(tmp_path)
+    (tmp_path / results.DONE).write_text('{"version": 7}')
+    with pytest.raises(ValueError, match="not of version 1"):
+        results.read_done(tmp_path)
