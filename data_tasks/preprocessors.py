@@ -5,7 +5,6 @@ than the tokenizer does, and gives single examples. Nothing is dropped, trimmed 
 """
 
 import functools
-import types
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -104,21 +103,23 @@ def tokenize(dataset: tf.data.Dataset, output_features: Mapping[str, seqio.Featu
 
     Other features of the records stay, but for `split`.
 
-    >>> letters = types.SimpleNamespace(
-    ...     bos_id=1, eos_id=2, encode_tf=lambda texts: tf.strings.unicode_decode(texts, "UTF-8"))
-    >>> texts = tf.data.Dataset.from_tensor_slices(dict(text=["ab", "\u00e9"]))
-    >>> examples = tokenize(texts, {"targets": types.SimpleNamespace(vocabulary=letters)})
+    >>> import types, numpy as np
+    >>> words = types.SimpleNamespace(encode_documents=lambda texts: (
+    ...     np.array([1, 7, 0, 2, 1, 8, 2], np.int32), np.array([4, 3])))
+    >>> texts = tf.data.Dataset.from_tensor_slices(dict(text=["hi!", "\u00e9"]))
+    >>> examples = tokenize(texts, {"targets": types.SimpleNamespace(vocabulary=words)})
     >>> [(example["targets"].tolist(), int(example["bytes"])) for example in examples.as_numpy_iterator()]
-    [([1, 97, 98, 2], 2), ([1, 233, 2], 2)]
+    [([1, 7, 0, 2], 3), ([1, 8, 2], 2)]
     """
     vocabulary = output_features["targets"].vocabulary
 
     def encode(batch):
         texts = batch.pop("text")
         batch.pop("split", None)
-        ids = vocabulary.encode_tf(texts)
-        edge = tf.ones([tf.size(texts), 1], tf.int32)
-        targets = tf.concat([vocabulary.bos_id * edge, ids, vocabulary.eos_id * edge], axis=1)
+        ids, lengths = tf.numpy_function(vocabulary.encode_documents, [texts], (tf.int32, tf.int64))
+        ids.set_shape([None])
+        lengths.set_shape([None])
+        targets = tf.RaggedTensor.from_row_lengths(ids, lengths, validate=False)
         return {**batch, "targets": targets, "bytes": tf.strings.length(texts)}
 
     return dataset.batch(BATCH_DOCUMENTS).map(encode).prefetch(1).unbatch()

@@ -130,7 +130,8 @@ def register(
     known = sizes(corpus, rendering)
     rates = mixtures.rates(known, mixture, components)
     features = {"targets": seqio.Feature(TokenizerVocabulary(tokenizer), add_eos=False, dtype=tf.int32)}
-    for name, entry in _entries(corpus).items():
+    entries = _entries(corpus)
+    for name, entry in entries.items():
         _add_task(name, entry, corpus, features, rendering)
     for name, rate in rates.items():
         seqio.MixtureRegistry.add(name, list(rate.items()))
@@ -141,6 +142,40 @@ def register(
 def sizes(corpus: manifest.Manifest, rendering: ConfigDict) -> dict[str, mixtures.Size]:
     """Documents, and bytes of their texts, in one epoch of each task; from the manifest alone."""
     return {name: _size(name, entry, rendering) for name, entry in _entries(corpus).items()}
+
+
+def sizes(corpus: manifest.Manifest, rendering: ConfigDict) -> dict[str, mixtures.Size]:
+    """How large each task is in one epoch of training, as far as the manifest tells."""
+    return {name: _size(name, entry, rendering) for name, entry in _entries(corpus).items()}
+
+
+def examples(
+    name: str, split: str, seed: int | None = None, part: int = 0, num_parts: int = 1
+) -> Iterator[dict[str, np.ndarray]]:
+    """Examples of a task, or of a part of its records, in order, or shuffled if there is a seed.
+
+    They have `targets` (int32, BOS first and EOS last), `bytes` (of the text in UTF-8), and of a pair `direction`. These
+    are what `get_dataset` gives, in half the time for short documents, as they leave TensorFlow in batches.
+    """
+    dataset = seqio.TaskRegistry.get(name).get_dataset(
+        split=split,
+        shuffle=seed is not None,
+        seed=seed,
+        shard_info=seqio.ShardInfo(part, num_parts) if num_parts > 1 else None,
+        trim_output_features=False,
+        try_in_mem_cache=False,
+    )
+    options = tf.data.Options()
+    # Thousands of small pipelines are opened one after another, each by one of many workers.
+    options.threading.private_threadpool_size = 1
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    for batch in dataset.ragged_batch(preprocessors.BATCH_DOCUMENTS).with_options(options):
+        targets = batch.pop("targets")
+        ids, ends = targets.values.numpy(), targets.row_splits.numpy().tolist()
+        scalars = {feature: values.numpy() for feature, values in batch.items()}
+        for i in range(len(ends) - 1):
+            yield {"targets": ids[ends[i] : ends[i + 1]], **{name: values[i] for name, values in scalars.items()}}
 
 
 def _entries(corpus: manifest.Manifest) -> dict[str, manifest.Entry]:

@@ -1,6 +1,6 @@
 """The tokenizer as SeqIO's vocabulary.
 
-Owns the bridge between TensorFlow and `emma_jax.tokenizer`, a batch of texts per call. No id stands for padding here:
+Owns the bridge between TensorFlow and `emma_jax.tokenizer`. No id stands for padding here:
 SeqIO takes 0 for it, which is "!" in the tokenizer of Llama 3, so whatever SeqIO does with `pad_id` is overridden.
 """
 
@@ -38,13 +38,19 @@ class TokenizerVocabulary(seqio.Vocabulary):
         """None: every text can be encoded, and no id is replaced."""
         return
 
+    def encode_documents(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All ids of UTF-8 texts one after the other, each text between BOS and EOS, int32; and how many each has."""
+        rows = self._tokenizer.encode_batch([text.decode() for text in texts])
+        ids = []
+        for row in rows:
+            ids.append(self.bos_id)
+            ids += row
+            ids.append(self.eos_id)
+        return np.array(ids, np.int32), np.array([len(row) + 2 for row in rows], np.int64)
+
     def decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
         """The text of ids [length], or the texts of ids [batch, length], each up to its first EOS."""
         return self._decode_tf(tf.convert_to_tensor(ids))
-
-    def encode_tf(self, s: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
-        """Ids of a text as int32 [length]; of texts [batch], in one call of the tokenizer, as ragged [batch, None]."""
-        return self._encode_tf(tf.convert_to_tensor(s))
 
     @property
     def _base_vocab_size(self) -> int:
@@ -56,19 +62,10 @@ class TokenizerVocabulary(seqio.Vocabulary):
     def _decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids)
 
-    def _encode_tf(self, s: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
-        if s.shape.rank == 0:
-            return self._encode_tf(s[tf.newaxis])[0]
-
-        def encode(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            rows = self._tokenizer.encode_batch([text.decode() for text in texts])
-            flat = [i for row in rows for i in row]
-            return np.array(flat, np.int32), np.array([len(row) for row in rows], np.int64)
-
-        flat, lengths = tf.numpy_function(encode, [s], (tf.int32, tf.int64))
-        flat.set_shape([None])
-        lengths.set_shape([None])
-        return tf.RaggedTensor.from_row_lengths(flat, lengths, validate=False)
+    def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
+        ids = tf.numpy_function(lambda text: np.array(self._encode(text.decode()), np.int32), [s], tf.int32)
+        ids.set_shape([None])
+        return ids
 
     def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
         if ids.shape.rank == 2:

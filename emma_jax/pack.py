@@ -23,10 +23,11 @@ def main(config) -> None:
     command_line.require_extra("corpus", "apache_beam")
     check(config)
     begun = time.monotonic()
-    corpus, vocabulary = manifest.load(config.corpus.folder), tokenizer.load(config.tokenizer.folder)
-    from emma_jax import pack_stages  # takes TensorFlow's seconds: after what a user can have got wrong
+    manifest.load(config.corpus.folder)
+    tokenizer.load(config.tokenizer.folder)
+    from emma_jax import pack_draws, pack_stages  # take TensorFlow's seconds: after what is most often wrong
 
-    job = pack_stages.Job(
+    job = pack_draws.Job(
         rows=config.pack.folder,
         corpus=config.corpus.folder,
         tokenizer=config.tokenizer.folder,
@@ -38,15 +39,15 @@ def main(config) -> None:
             )
         ),
     )
-    sizes = pack_stages.open_tasks(job)
-    components = dependencies(config, corpus.fingerprint, vocabulary.fingerprint, sizes)
+    opened = pack_draws.open_tasks(job)
+    components = dependencies(config, opened)
     todo = {name: values for name, values in components.items() if not is_packed(job, name, values)}
-    plans = [plan_of(job, config, name, values, sizes) for name, values in todo.items()]
+    plans = [plan_of(job, config, name, values) for name, values in todo.items()]
     if plans:
         with follow(job, plans):
             pack_stages.run(job, plans, config.pack.num_workers, config.pack.beam_options)
         for plan in plans:
-            finish(job, plan, vocabulary)
+            finish(job, plan, opened.tokenizer)
     logging.info("%d components are in %s; %.0f s", len(components), config.pack.folder, time.monotonic() - begun)
 
 
@@ -64,12 +65,12 @@ def check(config) -> None:
             raise ValueError(f"a component cannot be called {name!r}; take another word")
 
 
-def dependencies(config, corpus: str, vocabulary: str, tasks: Mapping) -> dict[str, dict]:
+def dependencies(config, opened) -> dict[str, dict]:
     """For each component, validation too, its tasks and all else that its rows depend on."""
     pack = config.pack
     shared = dict(
-        corpus=corpus,
-        tokenizer=vocabulary,
+        corpus=opened.corpus.fingerprint,
+        tokenizer=opened.tokenizer.fingerprint,
         rendering=config.rendering.to_dict(),
         row_length=pack.row_length,
         window=pack.window_documents,
@@ -77,7 +78,7 @@ def dependencies(config, corpus: str, vocabulary: str, tasks: Mapping) -> dict[s
     )
     found = {}
     for name, section in pack.components.items():
-        names = mixtures.matching(name, section.tasks, tasks)
+        names = mixtures.matching(name, section.tasks, opened.sizes)
         found[name] = dict(shared, tasks=names, section=section.to_dict(), rows_per_shard=pack.rows_per_shard)
     if pack.validation_documents:
         names = sorted({name for values in found.values() for name in values["tasks"]})
@@ -109,23 +110,23 @@ def is_packed(job, component: str, values: Mapping) -> bool:
     return False
 
 
-def plan_of(job, config, component: str, values: Mapping, sizes: Mapping[str, mixtures.Size]) -> pack_plan.Plan:
+def plan_of(job, config, component: str, values: Mapping) -> pack_plan.Plan:
     """The plan of a component: as it was begun, or a new one, which is kept so that the work can be interrupted."""
-    from emma_jax import pack_stages
+    from emma_jax import pack_draws
 
-    folder, fingerprint = job.folder(component), pack_plan.fingerprint(**values)
+    folder, fingerprint, opened = job.folder(component), pack_plan.fingerprint(**values), pack_draws.open_tasks(job)
     plan = pack_plan.load(folder)
     if plan:
         logging.info("component %s goes on where it stopped", component)
     elif component == store.VALIDATION:
-        draws = pack_stages.validation_draws(values["tasks"], config.pack.validation_documents)
+        draws = pack_draws.validation_draws(opened, values["tasks"], config.pack.validation_documents)
         plan = pack_plan.validation_plan(draws, config.pack, fingerprint, config.seed)
         logging.info("plan of %s: up to %d documents of %d slices", component, values["documents"], len(draws))
     else:
         measured, section = {}, config.pack.components[component]
         with progress.follow(f"tasks of {component} measured", len(values["tasks"]), lambda: len(measured)):
             for name in values["tasks"]:
-                measured[name] = pack_stages.measure(name, sizes[name], config.seed)
+                measured[name] = pack_draws.measure(opened, name)
         plan = pack_plan.training_plan(component, section, measured, config.pack, fingerprint, config.seed)
         tell(plan, section)
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,8 +151,8 @@ def tell(plan: pack_plan.Plan, section) -> None:
     )  # fmt: skip
     if wanted < 0.999 * section.tokens:
         logging.warning(
-            "component %s will have %s tokens and not %s: its tasks have no more in %g epochs (config.pack.components.%s)",
-            plan.component, f"{wanted:,}", f"{section.tokens:,}", section.max_epochs, plan.component,
+            "component %s will have %s tokens, not %s: its tasks have no more in max_epochs=%g",
+            plan.component, f"{wanted:,}", f"{section.tokens:,}", section.max_epochs,
         )  # fmt: skip
 
 
@@ -166,7 +167,7 @@ def follow(job, plans: Sequence[pack_plan.Plan]):
         return sum((job.folder(p.component) / p.shard_file(n)).exists() for p in plans for n in range(p.num_shards))
 
     with (
-        progress.follow("tasks drawn", sum(len(plan.draws) for plan in plans), drawn),
+        progress.follow("tasks drawn", sum(len(plan.draws_by_task()) for plan in plans), drawn),
         progress.follow("shards written", sum(plan.num_shards for plan in plans), written),
     ):
         yield
@@ -174,7 +175,7 @@ def follow(job, plans: Sequence[pack_plan.Plan]):
 
 def finish(job, plan: pack_plan.Plan, vocabulary: tokenizer.Tokenizer) -> None:
     """Writes store.json, which says that the component is packed, and removes what was needed on the way."""
-    counts = exchange.finished_tasks(job.exchange(plan.component))
+    counts = exchange.counts(job.exchange(plan.component))
     folder = job.folder(plan.component)
     shards = tuple(store.read_shard(str(folder / plan.shard_file(number))) for number in range(plan.num_shards))
     described = tuple(

@@ -3,6 +3,7 @@
 Owns the plan and its file, which lets an interrupted run go on as it was begun. Draws and writes nothing.
 """
 
+import collections
 import dataclasses
 import hashlib
 import json
@@ -50,6 +51,13 @@ class Plan:
         """Buckets of the exchange; a shard is packed from several if it is more than a worker should hold."""
         return self.num_shards * self.buckets_per_shard
 
+    def draws_by_task(self) -> list[tuple[int, ...]]:
+        """Numbers of the draws, those of one task together, as they are made in one go."""
+        numbers = collections.defaultdict(list)
+        for number, draw in enumerate(self.draws):
+            numbers[draw.task].append(number)
+        return [tuple(of_task) for of_task in numbers.values()]
+
     def shard_file(self, shard: int) -> str:
         """The file name of a shard."""
         return f"rows-{shard:05}-of-{self.num_shards:05}.arrayrecord"
@@ -58,7 +66,7 @@ class Plan:
 def fingerprint(**dependencies) -> str:
     """SHA-256 in hex of all that the rows of a component depend on, as canonical JSON.
 
-    >>> fingerprint(seed=0, row_length=256) == fingerprint(row_length=256, seed=0) != fingerprint(seed=1, row_length=256)
+    >>> fingerprint(seed=0, window=9) == fingerprint(window=9, seed=0) != fingerprint(seed=1, window=9)
     True
     """
     return hashlib.sha256(json.dumps([store.VERSION, dependencies], sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """Random models in which no two tensors could be mistaken for each other, and their workdirs, for tests."""
 
+import functools
 import sys
 
 import jax
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 import synthetic
 from flax import nnx
+from ml_collections import FrozenConfigDict
 
 from configs import base
-from emma_jax import model, sharding
+from emma_jax import model, program, sharding
 from emma_jax.checkpoint import Checkpoints, Metadata
 
 needs_torch = pytest.mark.skipif(
@@ -47,18 +49,23 @@ def parameters(config, seed: int = 0):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
+def place(params, config, mesh):
+    """`params` on `mesh`."""
+    return jax.tree.map(lambda x, leaf: jax.device_put(x, leaf.sharding), params, program.abstract_params(config, mesh))
+
+
 def logits(config, params, tokens, positions=None, segments=None):
     """float32 logits_BLV of whole rows; without segments a row is one document."""
     tokens = np.asarray(tokens, np.int32)
     positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape) if positions is None else positions
     segments = np.ones_like(tokens) if segments is None else segments
+    return np.asarray(_logits(FrozenConfigDict(config), params, tokens, positions, segments))
 
-    @jax.jit
-    def forward(params, tokens, positions, segments):
-        llama = nnx.merge(model.abstract(config)[0], params)
-        return llama.logits(llama(tokens, positions, segments)[0])
 
-    return np.asarray(forward(params, jnp.asarray(tokens), positions, segments))
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(config, params, tokens, positions, segments):
+    llama = nnx.merge(model.abstract(config)[0], params)
+    return llama.logits(llama(tokens, positions, segments)[0])
 
 
 def write_workdir(folder, config, params, step: int = 5, tokenizer: bool = True) -> None:

@@ -98,6 +98,17 @@ def test_context_and_target_have_the_ids_of_the_whole_text(tmp_path):
     assert vocabulary.encode(prompt) + vocabulary.encode("mbwa wawili") != vocabulary.encode(prompt + "mbwa wawili")
 
 
+@pytest.mark.parametrize("label", ["name", "code"])
+def test_a_prompt_begins_as_a_document_of_the_training_data(config, label):
+    from data_tasks import preprocessors
+
+    config.rendering.language_label = label
+    source, target = (preprocessors.frame(code, config.rendering) for code in ("eng_Latn", "swh_Latn"))
+    labels = [parallel.label(code, config.rendering) for code in ("eng_Latn", "swh_Latn")]
+    prompt = parallel.prompt(config.rendering.pair_line, labels[0], "two {dogs}", labels[1])
+    assert prompt == source.before + "two {dogs}" + source.after + target.before
+
+
 def test_both_directions_of_each_language_with_the_same_sentences(config, corpus):
     english = parallel.from_english(corpus, 4, seed=0)
     assert [direction.name for direction in english] == [
@@ -113,7 +124,7 @@ def test_both_directions_of_each_language_with_the_same_sentences(config, corpus
 
 def test_another_sentences_source_is_never_the_right_one(config, corpus):
     for direction in parallel.from_english(corpus, 4, seed=0):
-        requests = intrinsic.forms(direction, config.rendering, corpus)
+        requests = intrinsic.forms(direction, config.rendering)
         for alone, given, other in zip(*[iter(requests)] * 3, strict=True):
             assert alone == ("", given.target.strip())
             assert other.target == given.target

@@ -3,8 +3,7 @@
 import json
 
 import jax
-import pyarrow as pa
-import pyarrow.parquet as pq
+import tiny_corpus
 import tokenizers
 from ml_collections import ConfigDict
 
@@ -20,28 +19,13 @@ SENTENCES = {
 
 
 def write_corpus(folder) -> manifest.Manifest:
-    """Writes a corpus whose pairs of English and SENTENCES are all held out; one pair is stored English last."""
+    """Writes a corpus of pairs of English and SENTENCES, held out; to train on, Hindi has most and Swahili least."""
     pairs = {}
-    for code, texts in SENTENCES.items():
-        first, second = sorted((code, languages.ENGLISH))
-        sides = [
-            (english, text) if first == languages.ENGLISH else (text, english)
-            for english, text in zip(ENGLISH, texts, strict=True)
-        ]
-        file = f"bilingual/{first}-{second}/validation-00000-of-00001.parquet"
-        (folder / file).parent.mkdir(parents=True)
-        columns = {"src_text": [a for a, _ in sides], "tgt_text": [b for _, b in sides]}
-        labels = {"src_lang": [first] * len(sides), "tgt_lang": [second] * len(sides)}
-        pq.write_table(pa.table(columns | labels), folder / file)
-        splits = {
-            "train": manifest.Split((), 100, 40 * len(code + texts[0]), 900),
-            "validation": manifest.Split((file,), len(sides), 20, 200),
-        }
-        pairs[f"{first}-{second}"] = manifest.Entry(splits, "very low", {"test": len(sides)})
-    names = {code: languages.name(code) for code in (languages.ENGLISH, *SENTENCES)}
-    entries = {code: manifest.Entry({}, "very low", {}, name) for code, name in names.items()}
-    manifest.write(manifest.Manifest(str(folder), 1, 0, "hash", entries, pairs, {}, (), (), {"test": "CC0-1.0"}))
-    return manifest.load(str(folder))
+    for size, (code, texts) in enumerate(SENTENCES.items(), 1):
+        pair = "-".join(sorted((code, languages.ENGLISH)))
+        sides = (ENGLISH, texts) if pair.startswith(languages.ENGLISH) else (texts, ENGLISH)
+        pairs[pair] = {"train": (["x"] * size, ["y"] * size), "validation": sides}
+    return tiny_corpus.write(folder, {code: {"train": ["x"]} for code in (languages.ENGLISH, *SENTENCES)}, pairs)
 
 
 def write_tokenizer(folder) -> tokenizer.Tokenizer:

@@ -51,7 +51,8 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
     run = functools.partial(_run, settings, config["num_workers"], config["beam_options"])
     report, splits = _run_stages(run, settings, parts)
     if not splits:
-        raise ValueError(f"no text is left of the sources {', '.join(sources)}; {report.to_json()}")
+        reasons = (f"{records} {reason}" for stage in report.counts.values() for reason, records in stage.items())
+        raise ValueError(f"no text is left of the sources {', '.join(sources)}: {', '.join(reasons) or 'all is empty'}")
     for pair in sorted({"-".join(pair) for pair in pairs} - {split["name"] for split in splits}):
         logging.warning("no text is left of %s, which config.corpus.pairs asks for", pair)
     manifest = manifest_lib.Manifest(
@@ -99,7 +100,7 @@ def check_pairs(pairs: Iterable[str], parts: Iterable[source_lib.Part]) -> tuple
 def _check_numbers(config: Mapping[str, Any]) -> None:
     if not 0 <= config["validation_share"] < 1:
         raise ValueError(
-            f"config.corpus.validation_share is {config['validation_share']}; at least 0 and below 1 it is"
+            f"config.corpus.validation_share is {config['validation_share']}; it must be at least 0 and below 1"
         )
     for key in ("num_buckets", "rows_per_shard", "num_workers"):
         if config[key] < 1:
@@ -173,9 +174,9 @@ def _run_stages(
     for (kind, bucket), result in zip(buckets, distinct, strict=True):
         for name, split, *place in result["groups"]:
             # Both splits of a name have files, so that whoever reads them needs no exception.
-            of_name = places.setdefault((kind, name), {split: [] for split in manifest_lib.SPLITS})
+            of_name = places.setdefault((kind, name), {each: [] for each in manifest_lib.SPLITS})
             of_name[split].append((bucket, *place))
-    pieces = [(*key, split, found) for key, splits in sorted(places.items()) for split, found in splits.items()]
+    pieces = [(*key, split, found) for key, of_name in sorted(places.items()) for split, found in of_name.items()]
     return report, run("write", stages.write_split, pieces)
 
 

@@ -33,9 +33,10 @@ def normalise(text: pa.ChunkedArray, keep_lines: bool = False) -> pa.ChunkedArra
     # Not by Arrow's utf8_normalize, which gives NFD whatever one asks for (apache/arrow issue 51225).
     text = pa.chunked_array([[unicodedata.normalize("NFC", string) for string in text.to_pylist()]], pa.string())
     if keep_lines:
-        text = pc.replace_substring_regex(text, r"[^\S\n]*(?:\r\n|[\r\n\x{85}\x{2028}\x{2029}])[^\S\n]*", "\n")
-        text = pc.replace_substring_regex(pc.replace_substring_regex(text, r"\n{3,}", "\n\n"), r"[\t\v\f\pZ]+", " ")
+        text = pc.replace_substring_regex(text, r"[\t\v\f\p{Zs}]+", " ")
+        text = pc.replace_substring_regex(text, r" ?(?:\r\n|[\r\n\x{85}\x{2028}\x{2029}]) ?", "\n")
         text = pc.replace_substring_regex(text, r"[^\P{Cc}\n]|\x{FEFF}", "")
+        text = pc.replace_substring_regex(text, r"\n{3,}", "\n\n")
     else:
         text = pc.replace_substring_regex(text, r"[\s\v\x{85}\pZ]+", " ")
         text = pc.replace_substring_regex(text, r"[\p{Cc}\x{FEFF}]", "")

@@ -1,7 +1,7 @@
 """Doing pieces of work on Beam: each piece leaves its result in a file, so that any runner in any place will do.
 
-Owns distribution, progress and how a worker's failure reaches the user; knows nothing of what a piece is. Beam's elements
-are pieces (a part, a bucket, a split), never records: record batches stay within the worker that reads them.
+Owns distribution, progress and how a worker's failure reaches the user; knows nothing of what a piece is. The elements
+of Beam are pieces (a part, a bucket, a split), never records: record batches stay within the worker that reads them.
 """
 
 import contextlib

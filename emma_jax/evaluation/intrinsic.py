@@ -33,7 +33,7 @@ class TranslationGain:
         count = config.evaluation.sentences_per_direction
         directions = parallel.from_english(corpus, count, config.seed)
         self._directions = [d for direction in directions for d in (direction, direction.reversed)]
-        self._requests = [forms(d, config.rendering, corpus) for d in self._directions]
+        self._requests = [forms(d, config.rendering) for d in self._directions]
         self.prompt_hash = parallel.digest([self.version, *self._requests])
 
     def run(self, model: Model) -> Outcome:
@@ -52,9 +52,9 @@ class TranslationGain:
         return Outcome(measures)
 
 
-def forms(direction: parallel.Direction, rendering, corpus: manifest.Manifest) -> list[Request]:
+def forms(direction: parallel.Direction, rendering) -> list[Request]:
     """For each sentence in order its forms: alone, given its source and, where there is one, given another source."""
-    labels = [parallel.label(corpus, rendering, code) for code in (direction.source, direction.target)]
+    labels = [parallel.label(code, rendering) for code in (direction.source, direction.target)]
     requests = []
     has_other = len({sentence.source for sentence in direction.sentences}) > 1
     for number, (source, target) in enumerate(direction.sentences):

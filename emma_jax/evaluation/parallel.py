@@ -1,7 +1,11 @@
-"""Held-out sentence pairs with English: which ones are scored, and how they become prompts."""
+"""Held-out sentence pairs with English: which ones are scored, and how they become prompts.
+
+The prompts are beginnings of the documents that `data_tasks` renders from pairs, made here without TensorFlow.
+"""
 
 import hashlib
 import heapq
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -46,7 +50,7 @@ def from_english(corpus: Manifest, count: int, seed: int) -> list[Direction]:
         first, second = pair.split("-")
         if languages.ENGLISH in (first, second):
             rows = (
-                Sentence(*row)
+                Sentence(*map(one_line, row))
                 for batch in corpus.read(entry, "validation")
                 for row in zip(batch["src_text"].to_pylist(), batch["tgt_text"].to_pylist(), strict=True)
             )
@@ -79,9 +83,18 @@ def prompt(pair_line: str, source: str, text: str, target: str) -> str:
     return pair_line.format(language=source, text=text) + before.format(language=target)
 
 
-def label(corpus: Manifest, rendering, code: str) -> str:
+def label(code: str, rendering) -> str:
     """What a prompt calls a language, as `rendering` (config.rendering) says."""
-    return code if rendering.language_label == "code" else corpus.languages[code].name
+    return languages.name(code) if rendering.language_label == "name" else code
+
+
+def one_line(text: str) -> str:
+    r"""The text as it stands in a line of a document: each run of line breaks is a space.
+
+    >>> one_line("two\r\n\nlines")
+    'two lines'
+    """
+    return re.sub(r"[\r\n]+", " ", text)
 
 
 def digest(parts: Iterable) -> str:

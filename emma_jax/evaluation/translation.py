@@ -24,7 +24,7 @@ class SampleTranslations:
         self._items = []
         for direction, english in zip(directions, chosen, strict=True):
             number = usual(english.sentences)
-            source, target = (parallel.label(corpus, config.rendering, code) for code in direction[:2])
+            source, target = (parallel.label(code, config.rendering) for code in direction[:2])
             sentence = direction.sentences[number]
             prompt = parallel.prompt(config.rendering.pair_line, source, sentence.source, target).rstrip(" ")
             self._items.append((direction.name, prompt, sentence.target))

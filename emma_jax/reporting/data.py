@@ -98,8 +98,16 @@ class Evidence(NamedTuple):
 
     def pair_tokens(self, language: str) -> int:
         """Whitespace tokens, of both sides, that the corpus has for training on a language with English."""
-        pair = self.corpus and self.corpus.pairs.get("-".join(sorted((language, languages.ENGLISH))))
+        pair = self._pair(language)
         return pair.splits["train"].tokens if pair and "train" in pair.splits else 0
+
+    def resource_class(self, language: str) -> str | None:
+        """The resource class of a language's pair with English, or None where the corpus has none."""
+        pair = self._pair(language)
+        return pair and pair.resource_class
+
+    def _pair(self, language: str) -> manifest.Entry | None:
+        return self.corpus and self.corpus.pairs.get("-".join(sorted((language, languages.ENGLISH))))
 
 
 def load(folders: Sequence[str], workdirs: Mapping[str, str], corpus: str) -> Evidence:
@@ -168,8 +176,12 @@ def _folder(name: str) -> epath.Path:
 
 
 def _check_comparable(rows: Sequence[results.Result]) -> None:
-    hashes = defaultdict(dict)
+    hashes, seen = defaultdict(dict), set()
     for row in rows:
+        key = row.model, row.benchmark, row.language, row.metric
+        if key in seen:
+            raise ValueError(f"{row.model} has {row.metric} of {row.language} twice; name each folder of results once")
+        seen.add(key)
         hashes[row.benchmark].setdefault(row.prompt_hash, row.model)
     for benchmark, models in hashes.items():
         if len(models) > 1:

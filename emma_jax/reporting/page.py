@@ -103,7 +103,7 @@ def _by_language(evidence: Evidence) -> Markup:
         return tag("p", "There is no direction that every model was scored on.")
     order = [d.language for d in sorted(into, key=lambda d: -_content(d, evidence.models[-1]))]
     figures = []
-    for directions, title in ((into, "text in X: alone, and given English"), (out_of, "English: alone, and given X")):
+    for directions, title in ((into, "Text in X: alone, and given English"), (out_of, "English: alone, and given X")):
         by_language = {direction.language: direction for direction in directions}
         rows = {
             language: [_span(by_language[language], model) for model in evidence.models]

@@ -88,9 +88,9 @@ def by_language(evidence: Evidence) -> Table:
         columns += [Column(f"{model} content", SHARE)]
     rows = []
     for direction in evidence.directions:
-        tokens = evidence.pair_tokens(direction.language)
-        label = languages.pair_class(tokens) if evidence.corpus else None
-        row = [direction.target, direction.source, languages.name(direction.language), label, tokens, direction.n]
+        language = direction.language
+        row = [direction.target, direction.source, languages.name(language)]
+        row += [evidence.resource_class(language), evidence.pair_tokens(language) or None, direction.n]
         for model in evidence.models:
             score = direction.scores.get(model)
             row += [score.alone, score.given, score.gain, score.content_gain] if score else [None] * 4
@@ -102,11 +102,11 @@ def group_tables(evidence: Evidence) -> list[Table]:
     """Mean gains from content into languages other than English, by resource class, size of the pair, and script."""
 
     def resource_class(direction: Direction) -> str:
-        return languages.pair_class(evidence.pair_tokens(direction.language))
+        return evidence.resource_class(direction.language) or "none"
 
     def size(direction: Direction) -> str:
         tokens = evidence.pair_tokens(direction.language)
-        return f"from {10 ** int(math.log10(tokens)):,}" if tokens else "none"
+        return f"{10 ** int(math.log10(tokens)):,}+" if tokens else "none"
 
     groups: list[tuple[str, str, Callable[[Direction], str]]] = [("scripts", "script", lambda d: d.language[4:])]
     if evidence.corpus:

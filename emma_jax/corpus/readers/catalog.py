@@ -1,6 +1,6 @@
 """Opening one gettext catalog, and telling a whole one from one that is cut short or in another encoding than it says.
 
-What a message is worth is decided in `corpus.readers.gettext`. A .po that is cut between two entries looks whole.
+What a message is worth is decided in `corpus.readers.gettext`. A .po that is cut where a line ends may look whole.
 """
 
 import pathlib

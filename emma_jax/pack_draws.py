@@ -1,0 +1,171 @@
+"""What is drawn of the corpus's SeqIO tasks: how large they are, and their documents as they are wanted.
+
+Owns how tasks are opened and read. Which of them, and how much of each, is in the plan (`pack_plan`).
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import seqio
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+import data_tasks
+from data_tasks import mixtures, preprocessors, tasks
+from emma_jax import manifest, pack_plan, tokenizer
+
+SAMPLE_RECORDS = 500  # that a task's tokens per byte are measured on
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a worker needs to open tasks and find files; `sections` are those of the config that define tasks."""
+
+    rows: str
+    corpus: str
+    tokenizer: str
+    sections: str
+
+    def folder(self, component: str) -> pathlib.Path:
+        """Where the rows of a component are."""
+        return pathlib.Path(self.rows) / component
+
+    def exchange(self, component: str) -> pathlib.Path:
+        """Where its documents are on their way."""
+        return self.folder(component) / "exchange"
+
+
+class Document(NamedTuple):
+    """The ids of a document with BOS and EOS, the size of its text in UTF-8, and the direction if it is of a pair."""
+
+    ids: np.ndarray
+    bytes: int
+    direction: int
+
+    @property
+    def tokens(self) -> int:
+        """Predicted targets."""
+        return len(self.ids) - 1
+
+
+class Opened(NamedTuple):
+    """What tasks were defined from, and the size of each that the manifest tells."""
+
+    corpus: manifest.Manifest
+    tokenizer: tokenizer.Tokenizer
+    rendering: ConfigDict
+    sizes: Mapping[str, mixtures.Size]
+
+
+@functools.cache
+def open_tasks(job: Job) -> Opened:
+    """Defines all tasks in this process."""
+    sections = ConfigDict(json.loads(job.sections))
+    corpus, vocabulary = manifest.load(job.corpus), tokenizer.load(job.tokenizer)
+    data_tasks.register(
+        corpus, vocabulary, sections.rendering, mixture=sections.mixture, components=sections.components
+    )
+    return Opened(corpus, vocabulary, sections.rendering, tasks.sizes(corpus, sections.rendering))
+
+
+def measure(opened: Opened, name: str) -> float:
+    """Tokens in one epoch of a task, from the bytes in the manifest and the tokens per byte of some records.
+
+    Opens no pipeline, as that takes a hundred times as long.
+    """
+    size = opened.sizes[name]
+    kind, _, codes = name.partition(".")
+    entry = (opened.corpus.pairs if kind == "pair" else opened.corpus.languages)[codes]
+    records = next(opened.corpus.read(entry, "train"), None)
+    if not size.documents or not records:
+        return 0.0
+    sample = records.take(np.arange(0, len(records), -(-len(records) // SAMPLE_RECORDS)))
+    if kind == "pair":
+        around = [preprocessors.frame(code, opened.rendering) for code in codes.split("-")]
+        sides = zip(sample["src_text"].to_pylist(), sample["tgt_text"].to_pylist(), strict=True)
+        texts = ["".join(a.before + text + a.after for a, text in zip(around, pair, strict=True)) for pair in sides]
+    else:
+        texts = sample["text"].to_pylist()
+    tokens_per_byte = sum(map(len, opened.tokenizer.encode_batch(texts))) / sum(len(text.encode()) for text in texts)
+    return tokens_per_byte * size.bytes + size.documents  # EOS of a document is no byte
+
+
+def validation_draws(opened: Opened, names: Sequence[str], num_documents: int) -> list[pack_plan.Draw]:
+    """What is drawn of the tasks that have validation records: of a language once, of a pair in each direction."""
+    draws = []
+    for name in names:
+        kind, _, codes = name.partition(".")
+        entry = (opened.corpus.pairs if kind == "pair" else opened.corpus.languages)[codes]
+        if "validation" not in entry.splits or not entry.splits["validation"].rows:
+            continue
+        ways = {codes: -1}
+        if kind == "pair":
+            source, target = codes.split("-")
+            ways = {codes: 0, f"{target}-{source}": 1}
+        draws += [
+            pack_plan.Draw(f"{kind}.{way}", name, documents=num_documents, direction=direction)
+            for way, direction in ways.items()
+        ]
+    return draws
+
+
+def read_task(
+    name: str, split: str, seed: int | None = None, num_epochs: int = 1, part: int = 0, num_parts: int = 1
+) -> Iterator[Document]:
+    """The documents of a task's own pipeline, or of a part of its records; shuffled if there is a seed, each epoch in
+    another order and grouping."""
+    dataset = seqio.get_mixture_or_task(name).get_dataset(
+        sequence_length=None,
+        split=split,
+        shuffle=seed is not None,
+        seed=seed,
+        shard_info=seqio.ShardInfo(part, num_parts) if num_parts > 1 else None,
+        num_epochs=num_epochs,
+        try_in_mem_cache=False,
+    )
+    options = tf.data.Options()
+    # Hundreds of pipelines are opened one after another, and other workers have the other processors.
+    options.threading.private_threadpool_size = 1
+    options.autotune.enabled = False
+    for example in dataset.with_options(options).as_numpy_iterator():
+        yield Document(example["targets"], int(example["bytes"]), int(example.get("direction", -1)))
+
+
+def training_documents(planned: pack_plan.Draw, seed: int) -> Iterator[Document]:
+    """Documents of a task, epoch after epoch, that end as near to the planned tokens as whole documents can.
+
+    There is one at least. Of a task of which less than half is wanted, evenly spaced records are tokenised and not the
+    others.
+
+    Raises ValueError if the task has no document.
+    """
+    missing = planned.tokens
+    for document in _rounds(planned, seed):
+        if missing < planned.tokens and document.tokens > 2 * missing:
+            return
+        yield document
+        missing -= document.tokens
+        if missing <= 0:
+            return
+
+
+def _rounds(planned: pack_plan.Draw, seed: int) -> Iterator[Document]:
+    num_parts = max(1, int(planned.size / planned.tokens))
+    num_epochs = 1 + int(planned.tokens / planned.size)
+    for round_ in itertools.count():  # the first is enough, unless the size was estimated too high
+        sequence = np.random.SeedSequence([seed, round_, *planned.task.encode()])
+        tf_seed = int(sequence.generate_state(1)[0]) >> 1  # signed
+        documents = itertools.chain.from_iterable(
+            read_task(planned.task, "train", tf_seed, num_epochs, part, num_parts) for part in range(num_parts)
+        )
+        first = next(documents, None)
+        if first is None:
+            raise ValueError(f"the task {planned.task} has no document to train on")
+        yield first
+        yield from documents
