@@ -144,18 +144,13 @@ def sizes(corpus: manifest.Manifest, rendering: ConfigDict) -> dict[str, mixture
     return {name: _size(name, entry, rendering) for name, entry in _entries(corpus).items()}
 
 
-def sizes(corpus: manifest.Manifest, rendering: ConfigDict) -> dict[str, mixtures.Size]:
-    """How large each task is in one epoch of training, as far as the manifest tells."""
-    return {name: _size(name, entry, rendering) for name, entry in _entries(corpus).items()}
-
-
 def examples(
     name: str, split: str, seed: int | None = None, part: int = 0, num_parts: int = 1
 ) -> Iterator[dict[str, np.ndarray]]:
     """Examples of a task, or of a part of its records, in order, or shuffled if there is a seed.
 
-    They have `targets` (int32, BOS first and EOS last), `bytes` (of the text in UTF-8), and of a pair `direction`. These
-    are what `get_dataset` gives, in half the time for short documents, as they leave TensorFlow in batches.
+    They have `targets` (int32, BOS first and EOS last), `bytes` (of the text in UTF-8), and of a pair `direction`.
+    These are what `get_dataset` gives, in half the time for short documents, as they leave TensorFlow in batches.
     """
     dataset = seqio.TaskRegistry.get(name).get_dataset(
         split=split,

@@ -52,8 +52,11 @@ def continuations(loaded: conversion.LoadedModel, prompts: list[str], max_new_to
 
 
 def read_prompts(path: str) -> list[dict]:
-    """The prompts of a file, as dicts with a key `prompt`; raises ValueError naming the line that has none."""
-    text = pathlib.Path(path).read_text(encoding="utf-8")
+    """The prompts of a file, as dicts with a key `prompt`; raises ValueError naming a line that has none."""
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
     lines = text.removesuffix("\n").split("\n")  # splitlines would also cut at U+2028, which a JSON text may hold
     if not path.endswith(".jsonl"):
         return [{"prompt": line} for line in lines]

@@ -349,6 +349,7 @@ def test_readers_of_pairs_and_documents(tmp_path, monkeypatch):
     config = make_config(tmp_path / "corpus", pairs=(), validation_share=0.5)
     config.sources.catalogs.reader = "invented"
     manifest, _ = build.build(config, seed=1)
+    assert set(manifest.pairs) == {"deu_Latn-eng_Latn"}
     found = {split: rows(manifest, manifest.pairs, split)["deu_Latn-eng_Latn"] for split in ("train", "validation")}
     both = [(row["src_text"], row["tgt_text"]) for split in found.values() for row in split]
     assert both.count(("Hund", "Dog")) == 1 and len(both) == 13

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import random_model
+from ml_collections import FrozenConfigDict
 from random_model import model_config, parameters
 
 from emma_jax import decoding
@@ -55,6 +56,19 @@ def test_a_row_ends_before_its_first_stop(small):
     assert decoding.generate(config, params, prompts, 12, eos, stops) == expected
     assert [len(ids) for ids in expected[:3]] != [12, 12, 12] and expected[2] == []
     assert decoding.generate(config, params, prompts, 1, NO_STOP) == [ids[:1] for ids in free]
+
+
+def test_decoding_ends_with_its_last_row(small):
+    config, params, prompts = small
+    lengths = np.array([len(prompts[0]), 0], np.int32)
+    tokens = np.zeros((2, 32), np.int32)
+    tokens[0, : lengths[0]] = prompts[0]
+    stops = np.array(decoding.generate(config, params, prompts[:1], 1, NO_STOP)[0], np.int32)
+    ids = decoding._decode(
+        params, tokens, lengths, stops, config=FrozenConfigDict(config), mesh=random_model.mesh(), max_new_tokens=5
+    )
+    assert ids[0, 0] == stops[0] != ids[1, 0]
+    assert not np.any(ids[:, 1:])
 
 
 @pytest.mark.parametrize("axes", [dict(fsdp=8), dict(fsdp=4, tensor=2), dict(data=2, fsdp=2, tensor=2)], ids=str)

@@ -88,6 +88,9 @@ def test_prompts_are_lines_or_objects(tmp_path):
         (tmp_path / "prompts.jsonl").write_text(content)
         with pytest.raises(ValueError, match=message):
             generate.read_prompts(str(tmp_path / "prompts.jsonl"))
+    (tmp_path / "prompts.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(ValueError, match="prompts.txt is not UTF-8: .* at byte 3"):
+        generate.read_prompts(str(tmp_path / "prompts.txt"))
 
 
 def test_a_mistake_is_one_sentence_and_status_2(folder):

@@ -117,6 +117,7 @@ def test_both_directions_of_each_language_with_the_same_sentences(config, corpus
     for direction in english:
         both = zip(tiny_evaluation.ENGLISH, tiny_evaluation.SENTENCES[direction.target], strict=True)
         assert len(direction.sentences) == 4
+        assert direction.reversed.sentences == tuple((text, english) for english, text in direction.sentences)
         assert set(direction.sentences) < set(both)
     languages = {m.language for m in intrinsic.TranslationGain(config, corpus).run(Uniform()).measures}
     assert languages == {d.name for direction in english for d in (direction, direction.reversed)}

@@ -37,7 +37,7 @@ class Loader:
         if loaded.tokenizer is None:
             raise ValueError(f"{folder} has no tokenizer, so its model cannot be given text; export it with one")
         architecture = json.dumps(loaded.config.to_dict(), sort_keys=True)
-        if True:
+        if architecture not in self._programs:
             self._programs[architecture] = build(scoring_config(self._config, loaded.config), self._mesh)
         return LanguageModel(name, loaded, self._programs[architecture], self._config.evaluation.max_new_tokens)
 
