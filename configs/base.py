@@ -17,7 +17,44 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.run_name = ""  # names the run in logs, checkpoints and reports
     config.seed = 0
+    config.mixture = ConfigDict()  # component -> share of tokens, relative to the others
+    _set_corpus(config)
+    _set_rows(config)
+    _set_model(config)
+    _set_training(config)
+    return config
 
+
+def component(tasks: str, tokens: int, policy: str = "temperature", temperature: float = 1.0, max_epochs: float = 4.0):
+    """A component of the rows: `tokens` drawn from the tasks that match the glob `tasks`.
+
+    `temperature` t gives a task the share size^(1/t); 1 is proportional. No task is drawn more than `max_epochs` times.
+    """
+    return ConfigDict(dict(tasks=tasks, tokens=tokens, policy=policy, temperature=temperature, max_epochs=max_epochs))
+
+
+def paper(model: str) -> ConfigDict:
+    """What the four EMMA-500 runs share: a Llama 3 8B named `model`, its tokenizer, rows and batch of 2^24 tokens."""
+    if model not in MODELS:
+        raise ValueError(f"there is no model {model!r}; this config knows {', '.join(sorted(MODELS))}")
+    config = get_config()
+    config.model.update(MODELS[model])
+    config.train.base = f"base/{model}"
+    config.tokenizer.folder = f"base/{model}/tokenizer"
+    # Tokens to draw: the share of each component in the longer run.
+    for name, tasks, tokens in (
+        ("bilingual", "pair.*", 217_000_000_000),
+        ("monolingual", "mono.*", 177_000_000_000),
+        ("code", "code.*", 101_000_000_000),
+        ("paper", "paper.*", 89_000_000_000),
+        ("instruction", "instruction.*", 77_000_000_000),
+        ("book", "book.*", 12_000_000_000),
+    ):
+        config.pack.components[name] = component(tasks, tokens)
+    return config
+
+
+def _set_corpus(config: ConfigDict) -> None:
     config.corpus = ConfigDict(
         dict(
             folder="corpus",  # holds manifest.json
@@ -39,6 +76,9 @@ def get_config() -> ConfigDict:
             beam_options=(),  # Beam pipeline options, such as "--runner=DataflowRunner"
         )
     )
+
+
+def _set_rows(config: ConfigDict) -> None:
     config.tokenizer = ConfigDict(
         dict(
             folder="tokenizer",  # tokenizer.json or tokenizer.model, or a Hugging Face folder that holds one
@@ -67,8 +107,10 @@ def get_config() -> ConfigDict:
             beam_options=(),
         )
     )
-    config.mixture = ConfigDict()  # component -> share of tokens, relative to the others
     config.input_pipeline = ConfigDict(dict(batch_rows=2048, num_threads=4))
+
+
+def _set_model(config: ConfigDict) -> None:
     config.model = ConfigDict(
         dict(
             vocab_size=128256,
@@ -91,11 +133,17 @@ def get_config() -> ConfigDict:
             remat="full",  # none: save everything; dots: save matmul outputs; full: save layer inputs only
         )
     )
+
+
+def _set_training(config: ConfigDict) -> None:
     config.loss = ConfigDict(dict(chunk_length=512))  # positions of each row whose logits exist at one time
     config.sharding = ConfigDict(
         dict(
-            data=1, fsdp=-1, tensor=1, distributed=False
-        )  # mesh axes, -1: all remaining devices; distributed: on a pod
+            data=1,
+            fsdp=-1,  # -1: all remaining devices
+            tensor=1,
+            distributed=False,  # whether several hosts train together, as on a pod
+        )
     )
     config.optimizer = ConfigDict(
         dict(
@@ -128,33 +176,3 @@ def get_config() -> ConfigDict:
             max_new_tokens=128,
         )
     )
-    return config
-
-
-def component(tasks: str, tokens: int, policy: str = "temperature", temperature: float = 1.0, max_epochs: float = 4.0):
-    """A component of the rows: `tokens` drawn from the tasks that match the glob `tasks`.
-
-    `temperature` t gives a task the share size^(1/t); 1 is proportional. No task is drawn more than `max_epochs` times.
-    """
-    return ConfigDict(dict(tasks=tasks, tokens=tokens, policy=policy, temperature=temperature, max_epochs=max_epochs))
-
-
-def paper(model: str) -> ConfigDict:
-    """What the four EMMA-500 runs share: a Llama 3 8B named `model`, its tokenizer, rows and batch of 2^24 tokens."""
-    if model not in MODELS:
-        raise ValueError(f"there is no model {model!r}; this config knows {', '.join(sorted(MODELS))}")
-    config = get_config()
-    config.model.update(MODELS[model])
-    config.train.base = f"base/{model}"
-    config.tokenizer.folder = f"base/{model}/tokenizer"
-    # Tokens to draw: the share of each component in the longer run.
-    for name, tasks, tokens in (
-        ("bilingual", "pair.*", 217_000_000_000),
-        ("monolingual", "mono.*", 177_000_000_000),
-        ("code", "code.*", 101_000_000_000),
-        ("paper", "paper.*", 89_000_000_000),
-        ("instruction", "instruction.*", 77_000_000_000),
-        ("book", "book.*", 12_000_000_000),
-    ):
-        config.pack.components[name] = component(tasks, tokens)
-    return config

@@ -122,20 +122,20 @@ def register(
     if arguments == _defined[0] and seqio.TaskRegistry.names() >= set(_defined[1]):
         return _defined[1:]
 
+    rates = mixtures.rates(sizes(corpus, rendering), mixture, components)
+    features = {"targets": seqio.Feature(TokenizerVocabulary(tokenizer), add_eos=False, dtype=tf.int32)}
+    tasks = [_task(name, entry, corpus, features, rendering) for name, entry in _entries(corpus).items()]
+
+    # Nothing above changes the registry, so that a mistake leaves it as it was.
     for name in _defined[1]:
         seqio.TaskRegistry.remove(name)
     for name in _defined[2]:
         seqio.MixtureRegistry.remove(name)
-    _defined = ("", (), ())
-    known = sizes(corpus, rendering)
-    rates = mixtures.rates(known, mixture, components)
-    features = {"targets": seqio.Feature(TokenizerVocabulary(tokenizer), add_eos=False, dtype=tf.int32)}
-    entries = _entries(corpus)
-    for name, entry in entries.items():
-        _add_task(name, entry, corpus, features, rendering)
+    for task in tasks:
+        seqio.TaskRegistry.add_provider(task.name, task)
     for name, rate in rates.items():
         seqio.MixtureRegistry.add(name, list(rate.items()))
-    _defined = (arguments, tuple(known), tuple(rates))
+    _defined = (arguments, tuple(task.name for task in tasks), tuple(rates))
     return _defined[1:]
 
 
@@ -199,7 +199,7 @@ def _size(name: str, entry: manifest.Entry, rendering: ConfigDict) -> mixtures.S
     return mixtures.Size(num_directions * num_groups, num_directions * num_bytes)
 
 
-def _add_task(name, entry, corpus, features, rendering) -> None:
+def _task(name, entry, corpus, features, rendering) -> CorpusTask:
     frames = _frames(name, rendering)
     if frames and frames[0] == frames[1]:
         raise ValueError(
@@ -212,9 +212,8 @@ def _add_task(name, entry, corpus, features, rendering) -> None:
         pairs_per_document=rendering.pairs_per_document,
         direction=rendering.direction,
     )
-    seqio.TaskRegistry.add(
+    return CorpusTask(
         name,
-        task_cls=CorpusTask,
         source=ParquetSource(corpus, entry, PAIR_COLUMNS if frames else TEXT_COLUMNS),
         output_features=features,
         preprocessors=[render, preprocessors.tokenize] if frames else [preprocessors.tokenize],

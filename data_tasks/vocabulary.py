@@ -63,7 +63,7 @@ class TokenizerVocabulary(seqio.Vocabulary):
         return self._tokenizer.decode(ids)
 
     def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
-        ids = tf.numpy_function(lambda text: np.array(self._encode(text.decode()), np.int32), [s], tf.int32)
+        ids = tf.numpy_function(lambda text: np.array(self._encode(text.item().decode()), np.int32), [s], tf.int32)
         ids.set_shape([None])
         return ids
 

@@ -43,19 +43,22 @@ def rms_norm(x_BLD: jax.Array, scale_D: jax.Array, epsilon: float) -> jax.Array:
 
 
 def rope_frequencies(config) -> np.ndarray:
-    """Radians per position of the C / 2 rotated pairs, with Llama 3.1's scaling if its factor is not 1.
+    """Radians per position of the C / 2 rotated pairs, float32, with Llama 3.1's scaling if its factor is not 1.
 
     Wavelengths above original_length / low_frequency_factor are stretched by the factor, those below
     original_length / high_frequency_factor are kept, and those between are interpolated (Llama 3.1 reference code).
     """
-    pairs = np.arange(0, config.head_dim, 2, dtype=np.float32)
-    frequencies = 1 / np.float32(config.rope_theta) ** (pairs / np.float32(config.head_dim))
+    # Each step rounds as in PyTorch, where Llama's weights were trained with these frequencies and transformers uses
+    # them: at position 2,048 the last bit of a frequency near 1 turns a pair by 1e-4 radians.
+    exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
+    frequencies = 1 / (np.float64(config.rope_theta) ** exponents).astype(np.float32)
     if config.rope_scaling_factor == 1.0:
         return frequencies
     low, high = config.rope_low_frequency_factor, config.rope_high_frequency_factor
-    turns = config.rope_original_length * frequencies / (2 * math.pi)
-    kept = np.clip((turns - low) / (high - low), 0, 1)
-    return (kept * frequencies + (1 - kept) * frequencies / config.rope_scaling_factor).astype(np.float32)
+    wavelengths = (1 / frequencies) * np.float32(2 * math.pi)
+    turns = (1 / wavelengths) * np.float32(config.rope_original_length)
+    kept = np.clip((turns - np.float32(low)) / np.float32(high - low), 0, 1)
+    return (1 - kept) * frequencies / np.float32(config.rope_scaling_factor) + kept * frequencies
 
 
 def rotate(x_BLHC: jax.Array, angles_BLc: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ and what was changed, and nothing else.
 
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -25,19 +26,14 @@ def main(config) -> None:
     begun = time.monotonic()
     manifest.load(config.corpus.folder)
     tokenizer.load(config.tokenizer.folder)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # of TensorFlow's log a user needs what it raises
     from emma_jax import pack_draws, pack_stages  # take TensorFlow's seconds: after what is most often wrong
 
     job = pack_draws.Job(
         rows=config.pack.folder,
         corpus=config.corpus.folder,
         tokenizer=config.tokenizer.folder,
-        sections=json.dumps(
-            dict(
-                rendering=config.rendering.to_dict(),
-                mixture=config.mixture.to_dict(),
-                components=config.pack.components.to_dict(),
-            )
-        ),
+        sections=sections(config),
     )
     opened = pack_draws.open_tasks(job)
     components = dependencies(config, opened)
@@ -49,6 +45,17 @@ def main(config) -> None:
         for plan in plans:
             finish(job, plan, opened.tokenizer)
     logging.info("%d components are in %s; %.0f s", len(components), config.pack.folder, time.monotonic() - begun)
+
+
+def sections(config) -> str:
+    """What defines the tasks of a config, as JSON."""
+    return json.dumps(
+        dict(
+            rendering=config.rendering.to_dict(),
+            mixture=config.mixture.to_dict(),
+            components=config.pack.components.to_dict(),
+        )
+    )
 
 
 def check(config) -> None:

@@ -115,18 +115,14 @@ def validation_draws(opened: Opened, names: Sequence[str], num_documents: int) -
     return draws
 
 
-def read_task(
-    name: str, split: str, seed: int | None = None, num_epochs: int = 1, part: int = 0, num_parts: int = 1
-) -> Iterator[Document]:
-    """The documents of a task's own pipeline, or of a part of its records; shuffled if there is a seed, each epoch in
-    another order and grouping."""
+def read_task(name: str, split: str, seed: int | None = None, part: int = 0, num_parts: int = 1) -> Iterator[Document]:
+    """The documents of a task's own pipeline, or of a part of its records; shuffled if there is a seed."""
     dataset = seqio.get_mixture_or_task(name).get_dataset(
         sequence_length=None,
         split=split,
         shuffle=seed is not None,
         seed=seed,
         shard_info=seqio.ShardInfo(part, num_parts) if num_parts > 1 else None,
-        num_epochs=num_epochs,
         try_in_mem_cache=False,
     )
     options = tf.data.Options()
@@ -146,7 +142,7 @@ def training_documents(planned: pack_plan.Draw, seed: int) -> Iterator[Document]
     Raises ValueError if the task has no document.
     """
     missing = planned.tokens
-    for document in _rounds(planned, seed):
+    for document in _epochs(planned, seed):
         if missing < planned.tokens and document.tokens > 2 * missing:
             return
         yield document
@@ -155,14 +151,14 @@ def training_documents(planned: pack_plan.Draw, seed: int) -> Iterator[Document]
             return
 
 
-def _rounds(planned: pack_plan.Draw, seed: int) -> Iterator[Document]:
+def _epochs(planned: pack_plan.Draw, seed: int) -> Iterator[Document]:
+    """All documents of a task, again and again, from a pipeline for each epoch: none has records of two of them."""
     num_parts = max(1, int(planned.size / planned.tokens))
-    num_epochs = 1 + int(planned.tokens / planned.size)
-    for round_ in itertools.count():  # the first is enough, unless the size was estimated too high
-        sequence = np.random.SeedSequence([seed, round_, *planned.task.encode()])
-        tf_seed = int(sequence.generate_state(1)[0]) >> 1  # signed
+    for epoch in itertools.count():
+        sequence = np.random.SeedSequence([seed, epoch, *planned.task.encode()])
+        epoch_seed = int(sequence.generate_state(1)[0]) >> 1  # TensorFlow's are signed
         documents = itertools.chain.from_iterable(
-            read_task(planned.task, "train", tf_seed, num_epochs, part, num_parts) for part in range(num_parts)
+            read_task(planned.task, "train", epoch_seed, part, num_parts) for part in range(num_parts)
         )
         first = next(documents, None)
         if first is None:

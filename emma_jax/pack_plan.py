@@ -93,7 +93,7 @@ def training_plan(component: str, section, sizes: Mapping[str, float], pack, fin
         num_shards=max(1, math.ceil(total / row_tokens)),
         buckets_per_shard=math.ceil(min(row_tokens, total) / exchange.BUCKET_IDS),
         draws=tuple(
-            Draw(name, name, math.ceil(wanted), size, wanted / total)
+            Draw(name, name, max(1, round(wanted)), size, wanted / total)
             for (name, size), wanted in zip(sizes.items(), tokens.tolist(), strict=True)
             if wanted
         ),

@@ -120,6 +120,8 @@ def to_json(model: bytes) -> str:
     Raises ValueError if the model is of another kind.
     """
     processor = _parse_model(model, MODEL_FILE)
+    if processor.encode("\x01", out_type=str) != ["<0x01>"] or processor.decode(processor.encode(" \x01 ")) != " \x01 ":
+        raise ValueError(f"{MODEL_FILE} has no byte fallback or changes spaces; it cannot be written as {JSON_FILE}")
     pieces = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
     # Neither control and byte pieces, nor what no text can become.
     made = [i for i, piece in enumerate(pieces) if processor.encode(piece.replace(SPACE, " ")) == [i]]

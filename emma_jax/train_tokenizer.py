@@ -58,9 +58,8 @@ def main(config: ConfigDict) -> None:
     num_bytes = sum(len(line.encode()) for line in lines)
     logging.info("training %d pieces on %d lines, %.1f MB", section.vocab_size, len(lines), num_bytes / 1e6)
     model = train(lines, section.vocab_size, section.character_coverage)
-    rewritten = tokenizer.to_json(model)
-    assert _same_ids(model, rewritten, lines[:: len(lines) // CHECKED_LINES + 1])
-    _write(folder, model, rewritten, record)
+    assert _same_ids(model, tokenizer.to_json(model), lines[:: len(lines) // CHECKED_LINES + 1])
+    write(folder, model, record)
     trained = tokenizer.load(section.folder)
     num_tokens = sum(map(len, trained.encode_batch(lines)))
     logging.info("wrote the tokenizer to %s: %.2f bytes of this text per token", folder, num_bytes / num_tokens)
@@ -193,7 +192,7 @@ def _same_ids(model: bytes, rewritten: str, lines: list[str]) -> bool:
     return ours == [encoding.ids for encoding in theirs]
 
 
-def _write(folder: epath.Path, model: bytes, rewritten: str, record: Mapping) -> None:
+def write(folder: epath.Path, model: bytes, record: Mapping) -> None:
     """Writes all files, each whole or not at all; tokenizer.json comes last and stands for a finished training."""
     settings = {
         # Not the class of Llama: that one builds a pipeline of its own, which puts a space before the text.
@@ -208,7 +207,7 @@ def _write(folder: epath.Path, model: bytes, rewritten: str, record: Mapping) ->
         RECORD_FILE: _json_bytes(record),
         tokenizer.MODEL_FILE: model,
         tokenizer.SETTINGS_FILE: _json_bytes(settings),
-        tokenizer.JSON_FILE: rewritten.encode(),
+        tokenizer.JSON_FILE: tokenizer.to_json(model).encode(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():

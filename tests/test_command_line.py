@@ -41,7 +41,10 @@ def test_config_and_overrides(run):
         (["--config=configs/absent.py"], "there is no config file configs/absent.py"),
         (["--config=configs/quickstart.py:bas"], "there is no run 'bas'; this config knows base, monolingual"),
         (["--config=configs/bilingual.py:gpt"], "there is no model 'gpt'"),
-        (["--config=configs/quickstart.py", "--config.train.stepz=5"], "train.stepz is not known; is train.steps meant?"),
+        (
+            ["--config=configs/quickstart.py", "--config.train.stepz=5"],
+            "train.stepz is not known; is train.steps meant?",
+        ),
         (["--config=configs/quickstart.py", "--config.train.steps=abc"], "config.train.steps=abc: invalid literal"),
         (["--config=configs/quickstart.py", "extra"], "expected no argument without a dash, got ['extra']"),
         (["--config=configs/quickstart.py", "--wrokdir=x"], "Unknown command line flag 'wrokdir'"),

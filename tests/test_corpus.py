@@ -8,16 +8,18 @@ import subprocess
 import sys
 import types
 
+import numpy as np
 import polib
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from etils import epath
 from ml_collections import ConfigDict
 
 from configs import base
 from emma_jax import manifest as manifest_lib
 from emma_jax.corpus import __main__ as program
-from emma_jax.corpus import build, readers, source, stages
+from emma_jax.corpus import build, exchange, readers, source, stages, write
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures" / "gettext"
 PAIRS = ("fra_Latn-deu_Latn", "deu_Latn-jpn_Jpan", "fra_Latn-por_Latn", "srp_Cyrl-srp_Latn")
@@ -193,6 +195,31 @@ def test_large_splits_have_several_shards(built, tmp_path):
     assert rows(manifest, manifest.languages, "train") == rows(built, built.languages, "train")
 
 
+def test_bytes_do_not_show_how_rows_arrived(tmp_path):
+    texts = [f"{number} {'word ' * (number % 40)}" for number in range(20_000)]
+    table = pa.table(dict(text=texts, lang=["swa_Latn"] * len(texts), source=["books"] * len(texts)))
+    files = []
+    for size in (len(texts), 999):
+        folder = epath.Path(tmp_path / str(size))
+        batches = table.to_batches(max_chunksize=size)
+        write.write_split(folder, "documents", "swa_Latn", "train", batches, len(texts), rows_per_shard=8_000)
+        files.append(contents(tmp_path / str(size)))
+    assert files[0] == files[1] and len(files[0]) == 3
+
+
+def test_buckets_are_read_from_all_rounds_of_all_files(tmp_path):
+    schema = pa.schema([("number", pa.int64())])
+    paths = [epath.Path(tmp_path / name) for name in "ab"]
+    for first, path in enumerate(paths):
+        with exchange.open_writer(path, schema) as writer:
+            for start in (100 * first, 100 * first + 50):
+                numbers = np.arange(start, start + 50)
+                exchange.append_by_bucket(writer, pa.table([numbers], schema=schema), numbers % 3, 3)
+    for bucket in range(3):
+        found = exchange.read_bucket(paths, bucket, 3, schema)["number"].to_pylist()
+        assert found == [number for number in range(200) if number % 3 == bucket]
+
+
 def test_done_is_said_and_nothing_is_touched(built, caplog):
     config = base.get_config()
     config.seed, config.corpus = 1, make_config(built.folder)
@@ -225,14 +252,24 @@ def test_interrupted_run_is_begun_again_and_says_so(built, tmp_path, monkeypatch
     folder = tmp_path / "corpus"
     (folder / "monolingual" / "xho_Latn").mkdir(parents=True)
     (folder / "monolingual" / "xho_Latn" / "train-00000-of-00001.parquet").write_bytes(b"half")
+    (folder / "exchange").mkdir()
     monkeypatch.setattr(stages, "collect_held_out", lambda settings: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         build.build(make_config(folder), seed=1)
     monkeypatch.undo()
     with caplog.at_level("INFO"):
         build.build(make_config(folder), seed=1)
-    assert "exchange is of a run that did not finish; it is removed and built again" in caplog.text
+    assert f"the run that made {folder} did not finish; its work is removed and done again" in caplog.text
     assert contents(folder) == contents(pathlib.Path(built.folder))
+
+
+def test_files_that_are_not_ours_are_not_removed(tmp_path):
+    mine = tmp_path / "monolingual" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(ValueError, match="monolingual is in the way, and of no corpus; choose another"):
+        build.build(make_config(tmp_path), seed=1)
+    assert mine.read_text() == "mine"
 
 
 def test_full_disk_is_one_sentence(tmp_path, monkeypatch):

@@ -102,7 +102,11 @@ def test_samples_are_of_as_many_scripts_as_there_are(config):
         ("", "", "which models, and where to"),
         ("one=nowhere", "", "there is no model in 'nowhere'"),
         ("one=.,one=..", "", "two models are named 'one'"),
-        ("x=.", "translation_gain,flores", "there is no task 'flores'; there are translation_gain, sample_translations"),
+        (
+            "x=.",
+            "translation_gain,flores",
+            "there is no task 'flores'; there are translation_gain, sample_translations",
+        ),
         ("one=", "", "'one=' is no model"),
     ],
 )

@@ -8,7 +8,7 @@ import random_model
 from flax import nnx
 from random_model import logits, model_config, needs_torch, parameters
 
-from emma_jax import conversion, model
+from emma_jax import conversion, conversion_config, model
 
 MODELS = {
     "llama3.1": dict(),
@@ -71,6 +71,23 @@ def test_logits_equal_transformers_on_ten_scripts_packed_into_a_row(pair):
     for document in documents:
         assert_equal_logits(found[start : start + len(document)], reference(theirs, document[None])[0])
         start += len(document)
+
+
+@needs_torch
+@pytest.mark.parametrize("head_dim", [32, 64, 128])
+@pytest.mark.parametrize("theta", [10000.0, 500000.0])
+@pytest.mark.parametrize("factor", [1.0, 8.0, 32.0])
+def test_rope_frequencies_are_those_of_transformers_bit_for_bit(head_dim, theta, factor):
+    from transformers.models.llama import modeling_llama
+
+    config = model_config(
+        head_dim=head_dim, rope_theta=theta, rope_scaling_factor=factor, rope_original_length=8192, max_length=131072
+    )
+    theirs = modeling_llama.LlamaConfig(**conversion_config.from_model(config, "float32", {}))
+    expected = modeling_llama.LlamaRotaryEmbedding(theirs).inv_freq.numpy()
+    found = model.rope_frequencies(config)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
 
 
 def row_of(documents, length=None):

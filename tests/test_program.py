@@ -28,12 +28,13 @@ def run(config, mesh, batches, seed=0):
 
 
 def reference_losses(config, batches):
-    """The same training without a program: unchunked loss, one device, no jit around the step."""
+    """The same training without a program: unchunked loss, one device, the optimizer outside of jit."""
     graph, _, _ = model.abstract(config.model)
     params = jax.jit(lambda key: model.initialize(config.model, key))(jax.random.key(0))
     transform = optimizer.make(config.optimizer, config.train.steps)
     moments = transform.init(params)
 
+    @jax.jit
     @jax.value_and_grad
     def loss(params, batch):
         llama = nnx.merge(graph, params)

@@ -243,7 +243,9 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(run, tmp_path):
     def start(*command):
         return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment)
 
-    stopped = start("-m", "emma_jax.train", *flags, "--config.train.steps=12", "--config.checkpoint.save_every_steps=50")
+    stopped = start(
+        "-m", "emma_jax.train", *flags, "--config.train.steps=12", "--config.checkpoint.save_every_steps=50"
+    )
     assert stopped.returncode == 0, stopped.stderr
     checkpoints = tmp_path / "work" / "checkpoints"
     assert [path.name for path in checkpoints.iterdir() if path.name.isdigit()] == ["12"]

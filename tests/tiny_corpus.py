@@ -52,9 +52,7 @@ def write(folder: pathlib.Path, texts: dict, pairs: dict | None = None, rows_per
             for split, rows in splits.items()
         }
         entries["bilingual"][name] = _entry(folder, f"bilingual/{name}", columns, rows_per_file)
-    written = manifest.Manifest(
-        str(folder), 1, 0, "", entries["monolingual"], entries["bilingual"], {}, (), (), {}
-    )
+    written = manifest.Manifest(str(folder), 1, 0, "", entries["monolingual"], entries["bilingual"], {}, (), (), {})
     manifest.write(written)
     return manifest.load(str(folder))
 
@@ -64,9 +62,7 @@ def standard(folder: pathlib.Path, rows: int = 40):
     split = {"train": slice(0, rows), "validation": slice(rows, rows + 5)}
     texts = {code: {name: sentences(code, rows + 5)[part] for name, part in split.items()} for code in SENTENCES}
     names = ("eng_Latn-swh_Latn", "deu_Latn-eng_Latn", "rus_Cyrl-zho_Hani")
-    pairs = {
-        pair: {name: tuple(texts[code][name] for code in pair.split("-")) for name in split} for pair in names
-    }
+    pairs = {pair: {name: tuple(texts[code][name] for code in pair.split("-")) for name in split} for pair in names}
     return write(folder, texts, pairs)
 
 

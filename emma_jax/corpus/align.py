@@ -74,7 +74,12 @@ def canonical(pairs: pa.Table) -> pa.Table:
 
 
 def pair_messages(pairs: pa.Table) -> pa.ChunkedArray:
-    """The message of each canonical pair that has no message id: its English side, else its first."""
+    """The message of each canonical pair that has no message id: its English side, else its first.
+
+    >>> pair_messages(pa.table({"src_text": ["Tür", "Dvere"], "tgt_text": ["Door", "Ajtó"],
+    ...                         "tgt_lang": ["eng_Latn", "hun_Latn"]})).to_pylist()
+    ['Door', 'Dvere']
+    """
     return pc.if_else(pc.equal(pairs["tgt_lang"], languages.ENGLISH), pairs["tgt_text"], pairs["src_text"])
 
 

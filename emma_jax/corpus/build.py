@@ -16,10 +16,11 @@ from etils import epath
 
 from emma_jax import languages
 from emma_jax import manifest as manifest_lib
-from emma_jax.corpus import readers, stages, workers
+from emma_jax.corpus import readers, stages, workers, write
 from emma_jax.corpus import source as source_lib
 from emma_jax.corpus.statistics import Report
 
+EXCHANGE = "exchange"  # folder of unfinished work within that of the corpus; without it nothing there is ours to remove
 # Keys of the config that say where and how the work is done, not what comes out; sources go in by their files.
 NOT_IN_HASH = ("folder", "num_buckets", "num_workers", "beam_options", "sources")
 
@@ -35,12 +36,15 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
     config_hash = _hash(config, seed, pairs, sources)
     folder = epath.Path(config["folder"])
     if (folder / manifest_lib.FILE_NAME).exists():
-        return _check_same(manifest_lib.load(str(folder)), config_hash, sources), True
+        manifest = _check_same(manifest_lib.load(str(folder)), config_hash, sources)
+        if (folder / EXCHANGE).exists():  # all was done but this
+            (folder / EXCHANGE).rmtree()
+        return manifest, True
 
-    _begin_anew(folder)
+    _make_folder(folder)
     settings = stages.Settings(
         folder=str(folder),
-        exchange=str(folder / "exchange"),
+        exchange=str(folder / EXCHANGE),
         seed=seed,
         validation_share=config["validation_share"],
         pairs=pairs,
@@ -66,8 +70,8 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
         sources=sources,
         **report.for_manifest(),
     )
-    settings.path().rmtree()
     manifest_lib.write(manifest)
+    settings.path().rmtree()
     return manifest, False
 
 
@@ -93,7 +97,8 @@ def check_pairs(pairs: Iterable[str], parts: Iterable[source_lib.Part]) -> tuple
                 raise ValueError(f"{pair!r} in config.corpus.pairs: no source provides {code}{near}")
         if not any(part.issuperset(sides) for part in offered):
             raise ValueError(f"{pair!r} in config.corpus.pairs: no source provides one text in both languages")
-        result.add(tuple(sorted(sides)))
+        if languages.ENGLISH not in sides:  # pairs with English are made anyway
+            result.add(tuple(sorted(sides)))
     return tuple(sorted(result))
 
 
@@ -135,13 +140,19 @@ def _check_same(manifest: manifest_lib.Manifest, config_hash: str, sources: Mapp
     )
 
 
-def _begin_anew(folder: epath.Path) -> None:
-    """Makes the folder, and removes what an interrupted run left in it."""
-    for name in ("exchange", "monolingual", "bilingual"):
-        if (folder / name).exists():
-            logging.info("%s is of a run that did not finish; it is removed and built again", folder / name)
-            (folder / name).rmtree()
-    folder.mkdir(parents=True, exist_ok=True)
+def _make_folder(folder: epath.Path) -> None:
+    """Makes the folder, without what an interrupted run left in it.
+
+    Raises ValueError if there is something in it that no run of ours left.
+    """
+    shards = [folder / name for name in write.FOLDERS.values() if (folder / name).exists()]
+    if (folder / EXCHANGE).exists():
+        logging.info("the run that made %s did not finish; its work is removed and done again", folder)
+        for path in (*shards, folder / EXCHANGE):
+            path.rmtree()
+    elif shards:
+        raise ValueError(f"{shards[0]} is in the way, and of no corpus; choose another config.corpus.folder")
+    (folder / EXCHANGE).mkdir(parents=True)
 
 
 def _run(

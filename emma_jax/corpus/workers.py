@@ -1,24 +1,19 @@
 """Doing pieces of work on Beam: each piece leaves its result in a file, so that any runner in any place will do.
 
-Owns distribution, progress and how a worker's failure reaches the user; knows nothing of what a piece is. The elements
+Owns distribution and how a worker's failure reaches the user; knows nothing of what a piece is. The elements
 of Beam are pieces (a part, a bucket, a split), never records: record batches stay within the worker that reads them.
 """
 
-import contextlib
 import functools
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import apache_beam as beam
-from absl import logging
 from etils import epath
 
-from emma_jax import beam_runner
+from emma_jax import beam_runner, progress
 
-SECONDS_BETWEEN_LINES = 5.0
 MISTAKE = "\N{SYMBOL FOR RECORD SEPARATOR}"  # around the message of a worker's exception
 
 
@@ -32,12 +27,15 @@ def run(
 ) -> list[Any]:
     """`stage(*piece)` for each piece, in order; the results must be JSON, and are kept in `folder`.
 
-    Raises OSError with one sentence if a worker met a full disk or the like.
+    Raises OSError with one sentence if a worker met a full disk or the like; whatever else fails is a defect.
     """
     folder.mkdir(parents=True, exist_ok=True)
     work = functools.partial(_work, folder=str(folder), stage=stage)
     try:
-        with _progress(name, folder, len(pieces)), beam_runner.pipeline(num_workers, beam_options) as pipeline:
+        with (
+            progress.follow(name, len(pieces), lambda: sum(1 for _ in folder.iterdir())),
+            beam_runner.pipeline(num_workers, beam_options) as pipeline,
+        ):
             _ = pipeline | beam.Create([*enumerate(pieces)]) | beam.Reshuffle() | beam.Map(work)
     except RuntimeError as error:
         _, *mistake = str(error).split(MISTAKE, 2)
@@ -52,31 +50,6 @@ def _work(piece: tuple[int, tuple], folder: str, stage: Callable[..., Any]) -> N
     try:
         result = json.dumps(stage(*arguments))
         (epath.Path(folder) / f"{index:06}.json").write_text(result)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         # A runner hands on the text of an exception at most, within that of a traceback.
         raise RuntimeError(f"{MISTAKE}{error}{MISTAKE}") from error
-
-
-@contextlib.contextmanager
-def _progress(name: str, folder: epath.Path, total: int) -> Iterator[None]:
-    """Logs, while the context is open, how many of `total` results are there, at what rate, and what is left."""
-    start, finished = time.monotonic(), threading.Event()
-
-    def line() -> None:
-        done, seconds = sum(1 for _ in folder.iterdir()), time.monotonic() - start
-        rate = done / seconds
-        left = f", {(total - done) / rate:.0f} s left" if 0 < done < total else ""
-        logging.info("%s: %d of %d in %.1f s, %.1f/s%s", name, done, total, seconds, rate, left)
-
-    def follow() -> None:
-        while not finished.wait(SECONDS_BETWEEN_LINES):
-            line()
-
-    follower = threading.Thread(target=follow, daemon=True)
-    follower.start()
-    try:
-        yield
-        line()
-    finally:
-        finished.set()
-        follower.join()
