@@ -92,7 +92,7 @@ def _set_rows(config: ConfigDict) -> None:
             pair_line="[{language}]: {text}\n",
             language_label="name",  # name: English name; code: xxx_Ssss
             pairs_per_document=10,
-            direction="both",  # both: a document in each direction; random: a direction per document; stored: source first
+            direction="both",  # a document in each; random: a direction per document; stored: source first
         )
     )
     config.pack = ConfigDict(

@@ -1,7 +1,7 @@
 """The tokenizer as SeqIO's vocabulary.
 
-Owns the bridge between TensorFlow and `emma_jax.tokenizer`. No id stands for padding here:
-SeqIO takes 0 for it, which is "!" in the tokenizer of Llama 3, so whatever SeqIO does with `pad_id` is overridden.
+Owns the bridge between TensorFlow and `emma_jax.tokenizer`. No id stands for padding here: SeqIO takes 0 for it, which
+is "!" in the tokenizer of Llama 3, so whatever SeqIO does with `pad_id` is overridden.
 """
 
 import numpy as np

@@ -167,7 +167,7 @@ class _SentencePiece:
     processor: sentencepiece.SentencePieceProcessor
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.processor.encode(texts)
+        return self.processor.encode(texts, num_threads=1)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.processor.decode(ids)

@@ -18,6 +18,8 @@ from emma_jax.program import Program, TrainState, build, bytes_per_device
 
 GIB = 2**30
 # What makes two runs the same run; everything else may change between a run and its continuation.
+FREE_MODEL_KEYS = ("remat", "compute_dtype", "initializer_range", "max_length")  # not of the function that is learnt
+SCALING_KEYS = ("rope_low_frequency_factor", "rope_high_frequency_factor", "rope_original_length")
 RUN_KEYS = (
     "run_name",
     "seed",
@@ -158,12 +160,17 @@ class Data:
         self.check_base(metadata, "the checkpoint")
 
     def check_base(self, metadata: Metadata, name: str) -> None:
-        """Raises ValueError if `name` has another tokenizer than the rows."""
+        """Raises ValueError if `name` has another tokenizer than the rows, or is another model."""
         if metadata.tokenizer and metadata.tokenizer != self._vocabulary.fingerprint:
             raise ValueError(
                 f"{name} has the tokenizer {metadata.tokenizer[:12]}, the rows {self._vocabulary.fingerprint[:12]}: "
                 f"pack the corpus with the tokenizer of the model"
             )
+        for key, there in metadata.config["model"].items():
+            here = self._config.model[key]
+            scaled = self._config.model.rope_scaling_factor != 1
+            if there != here and key not in FREE_MODEL_KEYS and (scaled or key not in SCALING_KEYS):
+                raise ValueError(f"{name} is another model: its {key} is {there}, model.{key} is {here}")
 
     def _to_devices(self, batch):
         return {

@@ -25,8 +25,9 @@ def measure(notes: str, name: str, command: list[str]) -> int:
 def show(notes: str) -> None:
     """Prints the longest note of each step (a repeated step that found all done is short) and their total."""
     longest: dict[str, dict] = {}
-    for line in open(notes):
-        note = json.loads(line)
+    with open(notes) as file:
+        every = [json.loads(line) for line in file]
+    for note in every:
         if note["seconds"] >= longest.get(note["step"], note)["seconds"]:
             longest[note["step"]] = note
     for note in longest.values():

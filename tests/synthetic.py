@@ -54,7 +54,7 @@ def write_rows(folder, component: str, tasks: list[str], fingerprint: str, row_l
 
 
 def write_run(folder, config) -> None:
-    """Writes tokenizer and rows of the components monolingual, bilingual and validation, and points `config` at them."""
+    """Writes a tokenizer and rows of three components, and points `config` at them."""
     fingerprint = write_tokenizer(folder / "tokenizer")
     languages, pairs = ["mono.swh_Latn", "mono.eng_Latn"], ["pair.eng_Latn-swh_Latn"]
     for seed, (name, tasks) in enumerate(

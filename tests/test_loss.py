@@ -41,7 +41,7 @@ def test_log_probabilities_of_all_targets_sum_to_one(arguments):
     hidden, head, targets, _ = arguments
     total = sum(
         jnp.exp(loss.log_probabilities(hidden, head, jnp.full_like(targets, target), 4))
-        for target in range(0, head.shape[1])
+        for target in range(head.shape[1])
     )
     np.testing.assert_allclose(total, 1.0, rtol=1e-4)
 

@@ -13,9 +13,8 @@ import time
 import jax
 import numpy as np
 import pytest
-
 import synthetic
-from configs import bilingual
+
 from emma_jax import metric_writer, sharding, train
 from emma_jax.checkpoint import Checkpoints
 from emma_jax.program import build
@@ -204,6 +203,13 @@ def test_a_tokenizer_larger_than_the_model(run, tmp_path):
 def test_a_base_that_is_not_there(run, tmp_path):
     run.train.base = str(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="nowhere is no workdir"):
+        go(run, tmp_path / "work")
+
+
+def test_a_base_with_another_rope(run, tmp_path):
+    go(run, tmp_path / "base")
+    run.train.base, run.model.rope_theta = str(tmp_path / "base"), 10000.0
+    with pytest.raises(ValueError, match="base is another model: its rope_theta is 500000.0, model.rope_theta is 10000"):
         go(run, tmp_path / "work")
 
 
