@@ -37,7 +37,6 @@ def get_config(arm: str = "bilingual"):
     for name in ("django", "sphinx", "wagtail"):
         config.corpus.sources[name] = dict(reader="gettext", path=f"package:{name}", licence="BSD")
     config.corpus.pairs = PAIRS
-    config.corpus.num_workers = 2
 
     config.tokenizer.folder = f"{ROOT}/tokenizer"
     config.tokenizer.vocab_size = 8192

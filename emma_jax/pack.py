@@ -26,7 +26,7 @@ def main(config) -> None:
     begun = time.monotonic()
     manifest.load(config.corpus.folder)
     tokenizer.load(config.tokenizer.folder)
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # TensorFlow reads text here and shall not take a device for it
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow raises is enough
     from emma_jax import pack_draws, pack_stages  # take TensorFlow's seconds: after what is most often wrong
 
     job = pack_draws.Job(

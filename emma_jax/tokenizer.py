@@ -30,11 +30,13 @@ SPACE = "\u2581"
 
 
 class Engine(Protocol):
-    """What a tokenizer is made of: both directions, without special tokens."""
+    """What a tokenizer is made of."""
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]: ...
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, without special tokens."""
 
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, of which none is special."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +169,7 @@ class _SentencePiece:
     processor: sentencepiece.SentencePieceProcessor
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.processor.encode(texts, num_threads=1)
+        return self.processor.encode(texts)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.processor.decode(ids)
