@@ -166,7 +166,7 @@ class _Interleaved(grain.DatasetSelectionMap):
     Grain's own mix rounds rates to a hundredth of the smallest one; shares of tokens would be off by up to a percent.
 
     >>> [_Interleaved((2.0, 1.0))[index] for index in range(6)]
-    [(1, 0), (0, 0), (0, 1), (1, 1), (0, 2), (0, 3)]
+    [(0, 0), (0, 1), (1, 0), (0, 2), (0, 3), (1, 1)]
     """
 
     rates: tuple[float, ...]

@@ -67,7 +67,8 @@ class Exchange(beam.DoFn):
     def process(self, element):
         """Yields the element when its files are written."""
         component, numbers = element
-        exchange_task(self.job, self.plans[component], numbers)
+        with beam_runner.mistakes():
+            exchange_task(self.job, self.plans[component], numbers)
         yield element
 
 
@@ -80,7 +81,8 @@ class Pack(beam.DoFn):
     def process(self, element, exchanged):
         """Yields the element when its shard is written."""
         component, number = element
-        pack_shard(self.job, self.plans[component], number)
+        with beam_runner.mistakes():
+            pack_shard(self.job, self.plans[component], number)
         yield element
 
 

@@ -396,6 +396,15 @@ def test_a_mistake_ends_the_program_in_one_sentence(make_config, tmp_path):
     assert "Traceback" not in result.stderr
 
 
+def test_what_a_worker_meets_reaches_the_user_as_a_sentence(make_config, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "rows.arrayrecord")
+
+    monkeypatch.setattr(pack_stages.store, "write_shard", full)
+    with pytest.raises(ValueError, match=r"^\[Errno 28\] No space left on device: 'rows.arrayrecord'$"):
+        pack.main(make_config("rows", ["monolingual"]))
+
+
 def test_one_process_imports_everything():
     program = "import seqio, apache_beam, tensorflow, orbax.checkpoint, grain"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
