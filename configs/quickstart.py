@@ -62,5 +62,5 @@ def get_config(arm: str = "bilingual"):
     config.train.validate_every_steps = 80
     config.checkpoint.save_every_steps = 40
     config.loss.chunk_length = 64
-    config.evaluation.update(sentences_per_direction=8, row_length=256, batch_rows=16, max_new_tokens=48)
+    config.evaluation.update(sentences_per_direction=16, row_length=256, batch_rows=16, max_new_tokens=48)
     return config

@@ -13,6 +13,7 @@ import synthetic
 import tiny_corpus
 
 from configs import base
+from data_tasks import tasks
 from emma_jax import (
     exchange,
     input_pipeline,
@@ -190,7 +191,8 @@ def test_repeated_tasks_are_shuffled_and_grouped_anew(make_config):
     assert store.load(config.pack.folder, "bilingual").tasks[0].epochs == pytest.approx(3.0, abs=0.3)
 
 
-def test_a_part_of_a_task_is_drawn_from_all_of_it(make_config):
+def test_a_part_of_a_task_is_drawn_from_all_of_it(make_config, monkeypatch):
+    monkeypatch.setattr(tasks, "SHUFFLE_RECORDS", 1)  # as if the task were far larger than the buffer
     config = make_config("rows", ["monolingual"])
     config.pack.components.monolingual.update(tasks="mono.deu_Latn", tokens=1000)
     pack.main(config)

@@ -123,9 +123,10 @@ def test_the_page_is_whole_and_needs_nothing_else(made):
 
 def test_the_page_says_what_was_found(made):
     text = "".join(Page((made / "out" / "report.html").read_text()).text)
-    assert "Over 3 languages -5.0% for base, 5.0% for mono, 25.0% for bi." in text
-    assert "-2.5% for base, 2.5% for mono, 12.5% for bi." in text
-    assert "bi takes more from the source than mono in 3 of 3 languages" in text
+    assert "Over 6 directions, a translation costs 4.20 for base, 3.80 for mono, 3.00 for bi bits per byte." in text
+    assert "its source saves -5.0% for base, 5.0% for mono, 25.0% for bi of the bits" in text
+    assert "the right one saves -2.5% for base, 2.5% for mono, 12.5% for bi." in text
+    assert "In this, bi is +10.0% from mono, with a standard error of 0.0% over directions." in text
     assert "does not translate" in text
 
 
@@ -185,6 +186,14 @@ def test_a_dot_is_where_its_value_is():
     full = [float(circle.get("cx")) for circle in svg.iter("circle") if circle.get("class") == "full"]
     assert hollow[0] == full[1] < full[0] < hollow[1]
     assert full[0] == pytest.approx((hollow[0] + hollow[1]) / 2, abs=0.01)
+
+
+def test_a_dot_far_off_is_at_the_edge_and_keeps_its_value():
+    points = [plots.Point(10.0, float(number), "x") for number in range(100)] + [plots.Point(10.0, -900.0, "far")]
+    svg = ElementTree.fromstring(plots.scatter_plot({"bi": points}, {"bi": 0}, ("x", "y"), log_x=True))
+    dots = {circle.find("title").text: float(circle.get("cy")) for circle in svg.iter("circle")}
+    assert dots["far bi: -900"] == 280.0
+    assert dots["x bi: 0"] < 280.0
 
 
 def test_logarithmic_ticks_are_powers_of_ten():

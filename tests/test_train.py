@@ -209,7 +209,7 @@ def test_a_base_that_is_not_there(run, tmp_path):
 def test_a_base_with_another_rope(run, tmp_path):
     go(run, tmp_path / "base")
     run.train.base, run.model.rope_theta = str(tmp_path / "base"), 10000.0
-    with pytest.raises(ValueError, match="base is another model: its rope_theta is 500000.0, model.rope_theta is 10000"):
+    with pytest.raises(ValueError, match="base is another model: its rope_theta is 500000.0"):
         go(run, tmp_path / "work")
 
 

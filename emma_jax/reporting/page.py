@@ -3,10 +3,11 @@
 Owns text and layout. Numbers are of `data`, figures of `plots`, tables of `tables`.
 """
 
+import statistics
 from collections.abc import Sequence
 
 from emma_jax.reporting import style, tables
-from emma_jax.reporting.data import Direction, Evidence, Sample, mean
+from emma_jax.reporting.data import Direction, Evidence, Sample, content, mean
 from emma_jax.reporting.markup import Markup, join, tag
 from emma_jax.reporting.plots import Point, Span, dot_plot, line_plot, scatter_plot
 
@@ -46,33 +47,37 @@ def page(evidence: Evidence) -> str:
     return "<!doctype html>\n" + tag("html", tag("head", head), tag("body", main, script), lang="en") + "\n"
 
 
-def _section(title: str, content: Markup) -> Markup:
-    return tag("section", tag("h2", title), content) if content else Markup()
+def _section(title: str, inner: Markup) -> Markup:
+    return tag("section", tag("h2", title), inner) if inner else Markup()
 
 
 def _headline(evidence: Evidence) -> Markup:
-    """The answer in two sentences, or nothing where there is nothing to compare."""
-    directions = evidence.compared(into_english=False)
-    if not directions:
+    """The answer in a few sentences, or nothing where there is nothing to compare."""
+    scores = [direction.scores for direction in evidence.compared()]
+    if not scores:
         return Markup()
 
-    def shares(kind: str) -> Markup:
+    def means(kind: str, form: str) -> Markup:
         parts = []
-        for model in names:
-            values = [v for direction in directions if (v := getattr(direction.scores[model], kind)) is not None]
-            parts += [", " if parts else "", tag("b", tables.text(mean(values), tables.SHARE)), f" for {model}"]
+        for model in evidence.models:
+            value = mean([v for score in scores if (v := getattr(score[model], kind)) is not None])
+            parts += [", " if parts else "", tag("b", tables.text(value, form)), f" for {model}"]
         return join(parts)
 
-    names = evidence.models
     sentences = [
-        f"How many of a text's bits does its English source save? Over {len(directions)} languages ",
-        shares("gain"), ". Without what a wrong source saves too, by naming the language and the form: ",
-        shares("content_gain"), ".",
+        f"Over {len(scores)} directions, a translation costs ", means("given", ".2f"), " bits per byte. Compared with ",
+        "the same text alone, its source saves ", means("gain", tables.SHARE), " of the bits (below zero, it costs). ",
+        "Compared with the source of another sentence, which gives away only the language and the form, the right one ",
+        "saves ", means("content_gain", tables.SHARE), ".",
     ]  # fmt: skip
-    if len(names) > 1:
-        first, second = names[-2:]
-        wins = sum(_content(direction, second) > _content(direction, first) for direction in directions)
-        sentences.append(f" {second} takes more from the source than {first} in {wins} of {len(directions)} languages.")
+    if len(evidence.models) > 1 and len(scores) > 1:
+        first, second = evidence.models[-2:]
+        differences = [content(score[second]) - content(score[first]) for score in scores]
+        error = statistics.stdev(differences) / len(differences) ** 0.5
+        sentences.append(
+            f" In this, {second} is {statistics.mean(differences):+.1%} from {first}, with a standard error of "
+            f"{error:.1%} over directions."
+        )
     return tag("p", *sentences, class_="lead")
 
 
@@ -101,7 +106,7 @@ def _by_language(evidence: Evidence) -> Markup:
     into, out_of = evidence.compared(into_english=False), evidence.compared(into_english=True)
     if not into + out_of:
         return tag("p", "There is no direction that every model was scored on.")
-    order = [d.language for d in sorted(into, key=lambda d: -_content(d, evidence.models[-1]))]
+    order = [d.language for d in sorted(into, key=lambda d: -content(d.scores[evidence.models[-1]]))]
     figures = []
     for directions, title in ((into, "Text in X: alone, and given English"), (out_of, "English: alone, and given X")):
         by_language = {direction.language: direction for direction in directions}
@@ -129,7 +134,7 @@ def _groups(evidence: Evidence) -> Markup:
     if evidence.corpus:
         points = {
             model: [
-                Point(tokens, 100 * _content(direction, model), direction.language)
+                Point(tokens, 100 * content(direction.scores[model]), direction.language)
                 for direction in directions
                 if (tokens := evidence.pair_tokens(direction.language))
             ]
@@ -143,7 +148,7 @@ def _groups(evidence: Evidence) -> Markup:
     *few, by_script = [_table(table) for table in tables.group_tables(evidence)]
     note = (
         "From English. Gain: share of the bits that the source saves; content: the part of it that another sentence's "
-        "source does not save. Each language has the same weight."
+        "source does not save. Each language has the same weight. Dots beyond the figure are drawn at its edge."
     )
     columns = tag("div", tag("div", *parts, *few), tag("div", by_script), class_="figures")
     return join([_legend(evidence), tag("p", note, class_="note"), columns])
@@ -190,7 +195,7 @@ def _sample(sample: Sample, models: Sequence[str]) -> Markup:
 
 def _all_languages(evidence: Evidence) -> Markup:
     note = "Click a heading to sort. n: sentences scored in this direction; with few, small differences are chance."
-    return join([tag("p", note, class_="note"), _table(tables.by_language(evidence))])
+    return join([tag("p", note, class_="note"), tag("div", _table(tables.by_language(evidence)), class_="tall")])
 
 
 def _notes(evidence: Evidence) -> Markup:
@@ -208,12 +213,6 @@ def _notes(evidence: Evidence) -> Markup:
     hashes = dict.fromkeys((row.benchmark, row.prompt_hash, row.harness_version) for row in evidence.results)
     items += [f"{name}: prompts {prompts[:12]}, scored by {version}." for name, prompts, version in hashes]
     return tag("ul", *(tag("li", item) for item in items))
-
-
-def _content(direction: Direction, model: str) -> float:
-    """What to sort and plot by: the gain from content, or the gain where there is no control."""
-    score = direction.scores[model]
-    return score.gain if score.content_gain is None else score.content_gain
 
 
 def _span(direction: Direction, model: str) -> Span:

@@ -111,15 +111,26 @@ def line_plot(lines: Mapping[str, Sequence[tuple[float, float]]], colors: Mappin
 
 
 def scatter_plot(points: Mapping[str, Sequence[Point]], colors: Mapping[str, int], labels, log_x: bool) -> Markup:
-    """Dots by series over a common pair of axes, with a line at y = 0."""
+    """Dots by series over a common pair of axes, with a line at y = 0; a few that are far off are drawn at the edge."""
     everything = [point for group in points.values() for point in group]
-    x, y = _scales([p.x for p in everything], [p.y for p in everything] + [0.0], log_x)
+    x, y = _scales([p.x for p in everything], [*_without_far_off([p.y for p in everything]), 0.0], log_x)
     parts = [*_axes(x, y, labels), _line(x.start, y(0.0), x.end, y(0.0), "zero")]
     for name, group in points.items():
         for point in group:
             title = tag("title", f"{point.name} {name}: {point.y:.3g}")
-            parts.append(tag("circle", title, cx=x(point.x), cy=y(point.y), r=3.5, class_=f"dot c{colors[name]}"))
+            height = y(min(max(point.y, y.low), y.high))
+            parts.append(tag("circle", title, cx=x(point.x), cy=height, r=3.5, class_=f"dot c{colors[name]}"))
     return _svg(x.end + 12, y.start + 40, parts)
+
+
+def _without_far_off(values: Sequence[float]) -> list[float]:
+    """The sorted values without the lowest and the highest fiftieth, which would press the others together.
+
+    >>> _without_far_off([-33.0, *range(98), 1000.0])[::96], _without_far_off([3.0, -1.0])
+    ([1, 97], [-1.0, 3.0])
+    """
+    cut = len(values) // 50
+    return sorted(values)[cut : len(values) - cut]
 
 
 def _scales(xs: Sequence[float], ys: Sequence[float], log_x: bool = False) -> tuple[Scale, Scale]:

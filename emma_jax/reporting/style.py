@@ -57,7 +57,7 @@ svg .line { fill: none; stroke: var(--c); stroke-width: 1.8; }
 .legend span { margin-right: 18px; font-weight: 600; }
 .legend i { display: inline-block; width: 12px; height: 12px; background: var(--c);
   border-radius: 6px; margin-right: 6px; }
-.scroll { max-height: 640px; }
+.tall .scroll { max-height: 640px; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 7px; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
 thead th { position: sticky; top: 0; background: var(--page); vertical-align: bottom;

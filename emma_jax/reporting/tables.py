@@ -13,7 +13,7 @@ from emma_jax import languages
 from emma_jax.reporting.data import Direction, Evidence, by_group, mean
 
 Value = str | int | float | None
-BITS, SHARE, COUNT, TEXT = ".3f", ".1%", ",d", ""
+BITS, SHARE, COUNT, TEXT = ".3f", "z.1%", ",d", ""
 
 
 class Column(NamedTuple):
@@ -34,8 +34,8 @@ class Table(NamedTuple):
 def text(value: Value, format: str) -> str:
     """A value as a reader sees it.
 
-    >>> text(0.1234, ".1%"), text(12345, ",d"), text(None, ".3f")
-    ('12.3%', '12,345', '–')
+    >>> text(-0.0001, SHARE), text(12345, COUNT), text(None, BITS)
+    ('0.0%', '12,345', '–')
     """
     return "–" if value is None else value if isinstance(value, str) else f"{value:{format}}"
 
