@@ -92,12 +92,12 @@ def check_config(config: ConfigDict, reference: ConfigDict) -> None:
 
 
 def _is_for_the_user(record) -> bool:
-    """Whether to print a log line: ours always, of a library warnings and errors, without their tracebacks."""
+    """Whether to print a log line: ours always, of a library errors, without their tracebacks."""
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if record.pathname.startswith(ours + os.sep) and "site-packages" not in record.pathname:
         return True
     record.exc_info = None
-    return record.levelno >= logging.converter.STANDARD_WARNING
+    return record.levelno >= logging.converter.STANDARD_ERROR
 
 
 def _config() -> tuple[ConfigDict]:

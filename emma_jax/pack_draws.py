@@ -107,7 +107,7 @@ def validation_draws(opened: Opened, names: Sequence[str], num_documents: int) -
         ways = {codes: -1}
         if kind == "pair":
             source, target = codes.split("-")
-            ways = {codes: 1, f"{target}-{source}": 0}
+            ways = {codes: 0, f"{target}-{source}": 1}
         draws += [
             pack_plan.Draw(f"{kind}.{way}", name, documents=num_documents, direction=direction)
             for way, direction in ways.items()

@@ -100,6 +100,9 @@ def test_starting_at_a_step_continues_the_sequence(folder, start):
     straight = take(rows.batches(8, seed=3), start + 5)[start:]
     for batch, expected in zip(take(rows.batches(8, seed=3, start_step=start), 5), straight, strict=True):
         assert_equal(batch, expected)
+    second_half = take(rows.batches(8, seed=3, start_step=start, block=1, num_blocks=2), 5)
+    for batch, expected in zip(second_half, straight, strict=True):
+        assert_equal(batch, {name: array[4:] for name, array in expected.items()})
 
 
 def test_far_steps_are_reached_without_what_comes_before(folder, monkeypatch):
@@ -150,10 +153,10 @@ def test_a_task_of_two_components_has_one_name(folder):
 
 
 def test_interleaving_is_exact_for_far_indices():
-    mix = input_pipeline._Interleaved((3.0, 1.0, 0.5))
+    mix = input_pipeline._Interleaved((3.0, 1.3279, 0.01))
     start = 10**15
-    chosen = [mix[index] for index in range(start, start + 4500)]
-    for number, expected in enumerate((3000, 1000, 500)):
+    chosen = [mix[index] for index in range(start, start + 43379)]
+    for number, expected in enumerate((30000, 13279, 100)):
         elements = [element for which, element in chosen if which == number]
         assert elements == list(range(elements[0], elements[0] + len(elements)))
         assert abs(len(elements) - expected) <= 1

@@ -123,10 +123,12 @@ def test_the_page_is_whole_and_needs_nothing_else(made):
 
 def test_the_page_says_what_was_found(made):
     text = "".join(Page((made / "out" / "report.html").read_text()).text)
-    assert "Over 6 directions, a translation costs 4.20 for base, 3.80 for mono, 3.00 for bi bits per byte." in text
-    assert "its source saves -5.0% for base, 5.0% for mono, 25.0% for bi of the bits" in text
+    assert (
+        "Over 6 directions, a translation costs, in bits per byte, 4.20 for base, 3.80 for mono, 3.00 for bi." in text
+    )
+    assert "its source saves (below zero, it costs) -5.0% for base, 5.0% for mono, 25.0% for bi of the bits" in text
     assert "the right one saves -2.5% for base, 2.5% for mono, 12.5% for bi." in text
-    assert "In this, bi is +10.0% from mono, with a standard error of 0.0% over directions." in text
+    assert "In this, bi is +10.0 points from mono, with a standard error of 0.0 over directions." in text
     assert "does not translate" in text
 
 
@@ -168,8 +170,9 @@ def test_what_cannot_be_reported_is_refused(made):
     for arguments, complaint in cases:
         with pytest.raises(ValueError, match=complaint):
             report.main(*arguments)
-    replace(made / "others", "bi", intrinsic.BENCHMARK, rows("bi", prompt_hash="another"), [], "")
-    with pytest.raises(ValueError, match="base and bi were not scored on the same texts of translation_gain"):
+    others = [row._replace(model="large") for row in rows("bi", prompt_hash="another")]
+    replace(made / "others", "large", intrinsic.BENCHMARK, others, [], "")
+    with pytest.raises(ValueError, match="base and large were not scored on the same texts of translation_gain"):
         report.main(f"{results},{made / 'others'}", "", "", "out")
 
 

@@ -43,15 +43,6 @@ class Score(NamedTuple):
         return None if self.other is None else (self.other - self.given) / self.alone
 
 
-def content(score: Score) -> float:
-    """The gain from content or, where there is no control, the whole gain.
-
-    >>> content(Score(alone=4.0, given=3.0, other=None))
-    0.25
-    """
-    return score.gain if score.content_gain is None else score.content_gain
-
-
 class Direction(NamedTuple):
     """A target language given a source language, over `n` sentences (the fewest, where models differ)."""
 

@@ -3,11 +3,12 @@
 Owns text and layout. Numbers are of `data`, figures of `plots`, tables of `tables`.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 
 from emma_jax.reporting import style, tables
-from emma_jax.reporting.data import Direction, Evidence, Sample, content, mean
+from emma_jax.reporting.data import Direction, Evidence, Sample, mean
 from emma_jax.reporting.markup import Markup, join, tag
 from emma_jax.reporting.plots import Point, Span, dot_plot, line_plot, scatter_plot
 
@@ -65,19 +66,21 @@ def _headline(evidence: Evidence) -> Markup:
         return join(parts)
 
     sentences = [
-        f"Over {len(scores)} directions, a translation costs ", means("given", ".2f"), " bits per byte. Compared with ",
-        "the same text alone, its source saves ", means("gain", tables.SHARE), " of the bits (below zero, it costs). ",
-        "Compared with the source of another sentence, which gives away only the language and the form, the right one ",
-        "saves ", means("content_gain", tables.SHARE), ".",
+        f"Over {len(scores)} directions, a translation costs, in bits per byte, ", means("given", ".2f"), ". ",
+        "Compared with the same text alone, its source saves (below zero, it costs) ", means("gain", tables.SHARE),
+        " of the bits. Compared with the source of another sentence, which gives away only the language and the form, ",
+        "the right one saves ", means("content_gain", tables.SHARE), ".",
     ]  # fmt: skip
-    if len(evidence.models) > 1 and len(scores) > 1:
+    if len(evidence.models) > 1:
         first, second = evidence.models[-2:]
-        differences = [content(score[second]) - content(score[first]) for score in scores]
-        error = statistics.stdev(differences) / len(differences) ** 0.5
-        sentences.append(
-            f" In this, {second} is {statistics.mean(differences):+.1%} from {first}, with a standard error of "
-            f"{error:.1%} over directions."
-        )
+        pairs = [(score[second].content_gain, score[first].content_gain) for score in scores]
+        points = [100 * (a - b) for a, b in pairs if a is not None and b is not None]
+        if len(points) > 1:
+            error = statistics.stdev(points) / len(points) ** 0.5
+            sentences.append(
+                f" In this, {second} is {statistics.mean(points):+z.1f} points from {first}, with a standard error of "
+                f"{error:.1f} over directions."
+            )
     return tag("p", *sentences, class_="lead")
 
 
@@ -89,7 +92,7 @@ def _tiles(evidence: Evidence) -> Markup:
         entries = evidence.corpus.languages.values()
         tokens = sum(entry.splits["train"].tokens for entry in entries if "train" in entry.splits)
         corpus = [(len(evidence.corpus.languages), "languages in the corpus"), (len(evidence.corpus.pairs), "pairs")]
-        tiles = [*corpus, (tokens, "whitespace tokens for training, one side"), *tiles]
+        tiles = [*corpus, (tokens, "whitespace tokens of text for training"), *tiles]
     return tag("div", *(tag("div", tag("b", f"{n:,}"), tag("span", label)) for n, label in tiles), class_="tiles")
 
 
@@ -106,7 +109,7 @@ def _by_language(evidence: Evidence) -> Markup:
     into, out_of = evidence.compared(into_english=False), evidence.compared(into_english=True)
     if not into + out_of:
         return tag("p", "There is no direction that every model was scored on.")
-    order = [d.language for d in sorted(into, key=lambda d: -content(d.scores[evidence.models[-1]]))]
+    order = [d.language for d in sorted(into, key=lambda d: -_content(d, evidence.models[-1]))]
     figures = []
     for directions, title in ((into, "Text in X: alone, and given English"), (out_of, "English: alone, and given X")):
         by_language = {direction.language: direction for direction in directions}
@@ -134,9 +137,10 @@ def _groups(evidence: Evidence) -> Markup:
     if evidence.corpus:
         points = {
             model: [
-                Point(tokens, 100 * content(direction.scores[model]), direction.language)
+                Point(tokens, 100 * value, direction.language)
                 for direction in directions
                 if (tokens := evidence.pair_tokens(direction.language))
+                and (value := direction.scores[model].content_gain) is not None
             ]
             for model in evidence.models
         }
@@ -213,6 +217,12 @@ def _notes(evidence: Evidence) -> Markup:
     hashes = dict.fromkeys((row.benchmark, row.prompt_hash, row.harness_version) for row in evidence.results)
     items += [f"{name}: prompts {prompts[:12]}, scored by {version}." for name, prompts, version in hashes]
     return tag("ul", *(tag("li", item) for item in items))
+
+
+def _content(direction: Direction, model: str) -> float:
+    """What to sort by; directions without a control come last."""
+    value = direction.scores[model].content_gain
+    return -math.inf if value is None else value
 
 
 def _span(direction: Direction, model: str) -> Span:
