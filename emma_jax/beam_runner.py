@@ -51,6 +51,8 @@ def mistakes() -> Iterator[None]:
 
 def _pipeline(num_workers: int, beam_options: Sequence[str]) -> beam.Pipeline:
     if beam_options:
+        if not any(option.startswith("--runner") for option in beam_options):
+            raise ValueError(f"beam_options {list(beam_options)} name no runner; add one, as --runner=DataflowRunner")
         return beam.Pipeline(options=PipelineOptions(list(beam_options)))
     # Named, because Beam's default on one machine first tries a runner that it downloads.
     mode = "in_memory" if num_workers == 1 else "multi_processing"

@@ -82,7 +82,7 @@ class Manifest:
             try:
                 with epath.Path(self.path(file)).open("rb") as stream:
                     yield from pq.ParquetFile(stream).iter_batches()
-            except (FileNotFoundError, pa.ArrowInvalid) as error:
+            except (OSError, pa.ArrowInvalid) as error:
                 raise ValueError(
                     f"corpus shard {self.path(file)} is missing or damaged ({error}); build the corpus again"
                 ) from error

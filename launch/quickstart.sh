@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/environment.sh
 use_environment data,corpus,quickstart,report
-export JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=2 PYTHONWARNINGS=ignore
+export JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 PYTHONWARNINGS=ignore
 
 config=configs/quickstart.py
 out=quickstart

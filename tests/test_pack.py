@@ -21,6 +21,7 @@ from emma_jax import (
     languages,
     pack,
     pack_draws,
+    pack_plan,
     pack_stages,
     packing,
     shares,
