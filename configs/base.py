@@ -12,6 +12,15 @@ MODELS = {
 }
 
 
+def entries() -> dict[str, object]:
+    """An example of an entry of each section whose keys are the user's own names, for the check of configs."""
+    return {
+        "corpus.sources": ConfigDict(dict(reader="", path="", licence="")),
+        "pack.components": component("", 1),
+        "mixture": 1.0,
+    }
+
+
 def get_config() -> ConfigDict:
     """The configuration of Llama 3.1 8B with no mixture and no run name: the base that runs are derived from."""
     config = ConfigDict()

@@ -16,13 +16,17 @@ from apache_beam.runners.portability.portable_runner import JobServiceHandle
 MARK = "\N{SYMBOL FOR UNIT SEPARATOR}"  # around a sentence for the user
 
 
+class WorkerMistake(ValueError):
+    """What a user can mend, met by a worker: its sentence."""
+
+
 @contextlib.contextmanager
 def pipeline(num_workers: int, beam_options: Sequence[str] = ()) -> Iterator[beam.Pipeline]:
     """A pipeline on `num_workers` processes of this machine, or on the runner that `beam_options` name.
 
     With one worker everything runs in this process. What is run must be importable: a worker imports it by name.
 
-    Raises ValueError if there is not at least one worker, and with the sentence of what `mistakes` met in a worker.
+    Raises ValueError if there is not at least one worker, and WorkerMistake with what `mistakes` met in a worker.
     """
     if num_workers < 1:
         raise ValueError(f"num_workers is {num_workers}; one is the least")
@@ -34,7 +38,7 @@ def pipeline(num_workers: int, beam_options: Sequence[str] = ()) -> Iterator[bea
         _, *sentence = str(error).split(MARK)
         if not sentence:
             raise
-        raise ValueError(sentence[0]) from error
+        raise WorkerMistake(sentence[0]) from error
 
 
 @contextlib.contextmanager

@@ -24,13 +24,14 @@ VERSION = 1
 class Metadata:
     """What a checkpoint says of itself: enough to refuse a restore that would not continue the same run.
 
-    `position_rows` counts rows of the training sequence already consumed; `rows` is the fingerprint of that sequence
-    and `tokenizer` of the vocabulary; both are empty where unknown.
+    `position_rows` counts rows of the training sequence already consumed. `rows` is the fingerprint of that sequence,
+    `validation_rows` of what was validated on, `tokenizer` of the vocabulary; each is empty where unknown.
     """
 
     config: dict[str, Any]
     position_rows: int = 0
     rows: str = ""
+    validation_rows: str = ""
     tokenizer: str = ""
     version: int = VERSION
 
@@ -117,10 +118,11 @@ class Checkpoints:
         """Raises OSError if a local disk has less room than the arrays of this host take: better than half a save."""
         if "://" in os.fspath(self.folder):
             return
-        shards = [shard.data.nbytes for leaf in jax.tree.leaves(trees) for shard in leaf.addressable_shards]
+        shards = (shard for leaf in jax.tree.leaves(trees) for shard in leaf.addressable_shards)
+        needed = sum(shard.data.nbytes for shard in shards if shard.replica_id == 0)
         free = shutil.disk_usage(self.folder).free
-        if sum(shards) > free:
-            raise self._failure(OSError(f"{sum(shards):,} bytes are to be written and the disk has {free:,} left"))
+        if needed > free:
+            raise self._failure(OSError(f"{needed:,} bytes are to be written and the disk has {free:,} left"))
 
     def _failure(self, error: Exception) -> OSError:
         logging.debug("the save failed here", exc_info=error)

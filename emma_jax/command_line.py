@@ -5,10 +5,11 @@ on stderr and exit status 2; everything else is a defect of ours and keeps its t
 """
 
 import difflib
+import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -73,14 +74,16 @@ def require_extra(extra: str, *modules: str) -> None:
         raise ValueError(f"this needs {', '.join(missing)}, which is not installed: pip install -e '.[{extra}]'")
 
 
-def check_config(config: ConfigDict, reference: ConfigDict) -> None:
+def check_config(config: ConfigDict, reference: ConfigDict, free: Sequence[str] = FREE_SECTIONS) -> None:
     """Raises ValueError at the first key of `config` that `reference` lacks, or lacks itself, or types otherwise.
+
+    Sections in `free` are not looked into.
 
     >>> check_config(ConfigDict({"train": {"step": 1}}), ConfigDict({"train": {"steps": 1}}))
     Traceback (most recent call last):
     ValueError: config has no key train.steps; is train.step meant to be it?
     """
-    found, expected = dict(_leaves(config)), dict(_leaves(reference))
+    found, expected = dict(_leaves(config, free)), dict(_leaves(reference, free))
     for key in expected.keys() - found.keys():
         raise ValueError(f"config has no key {key}{_nearest(key, found.keys() - expected.keys(), 'meant to be it')}")
     for key in found.keys() - expected.keys():
@@ -107,14 +110,17 @@ def _config() -> tuple[ConfigDict]:
     if config is None:
         raise ValueError("which run? name its config: --config=configs/quickstart.py")
     check_config(config, base.get_config())
+    for section, example in base.entries().items():
+        for name, entry in functools.reduce(getattr, section.split("."), config).items():
+            check_config(ConfigDict({section: {name: entry}}), ConfigDict({section: {name: example}}), free=())
     return (config,)
 
 
-def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, object]]:
+def _leaves(config: ConfigDict, free: Sequence[str] = FREE_SECTIONS, prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in config.items():
         name = prefix + key
-        if isinstance(value, ConfigDict) and name not in FREE_SECTIONS:
-            yield from _leaves(value, name + ".")
+        if isinstance(value, ConfigDict) and name not in free:
+            yield from _leaves(value, free, name + ".")
         else:
             yield name, value
 

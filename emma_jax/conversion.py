@@ -238,7 +238,15 @@ def _open_workdir(workdir: str, step: int | None) -> tuple[ConfigDict, Checkpoin
         step = latest
     elif not (checkpoints.folder / str(step)).exists():
         raise ValueError(f"{workdir} has no checkpoint of step {step}; its newest is {latest}")
-    return ConfigDict(checkpoints.metadata(step).config["model"]), checkpoints, step
+    metadata = checkpoints.metadata(step)
+    folder = epath.Path(workdir) / "tokenizer"
+    if (
+        metadata.tokenizer
+        and any(folder.glob("tokenizer.*"))
+        and tokenizer.load(folder).fingerprint != metadata.tokenizer
+    ):
+        raise ValueError(f"{folder} is not the tokenizer that step {step} was trained with; put that one back")
+    return ConfigDict(metadata.config["model"]), checkpoints, step
 
 
 def _load_tokenizer(folder, config) -> Tokenizer | None:

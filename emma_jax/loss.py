@@ -44,14 +44,15 @@ def _forward(hidden_BLD, head_DV, targets_BL, weights_BL, chunk_length):
     chunks = _chunks(chunk_length, hidden_BLD, targets_BL, weights_BL)
     (total, head_gradient_DV), gradients_nBcD = jax.lax.scan(chunk, start, chunks)
     hidden_gradient_BLD = jnp.moveaxis(gradients_nBcD, 0, 1).reshape(hidden_BLD.shape)
-    return total, (hidden_gradient_BLD, head_gradient_DV.astype(head_DV.dtype))
+    # The head's gradient stays in float32 until it is scaled; an empty array carries the dtype it is wanted in.
+    return total, (hidden_gradient_BLD, head_gradient_DV, jnp.zeros(0, head_DV.dtype))
 
 
 def _backward(chunk_length, gradients, total_gradient):
-    hidden_gradient_BLD, head_gradient_DV = gradients
+    hidden_gradient_BLD, head_gradient_DV, like_head = gradients
     return (
-        hidden_gradient_BLD * total_gradient.astype(hidden_gradient_BLD.dtype),
-        head_gradient_DV * total_gradient.astype(head_gradient_DV.dtype),
+        (hidden_gradient_BLD.astype(jnp.float32) * total_gradient).astype(hidden_gradient_BLD.dtype),
+        (head_gradient_DV * total_gradient).astype(like_head.dtype),
         None,
         None,
     )

@@ -19,7 +19,10 @@ HEADER_BYTES, FOOTER_BYTES = 12, 4  # of a TFRecord: length and its checksum bef
 
 
 class MetricWriter:
-    """Appends scalars to the event file of `folder`, keeping what it holds up to `step` and no more."""
+    """Appends scalars to the event file of `folder`, keeping what it holds up to `step` and no more.
+
+    An object in a bucket cannot be appended to: there the file is written anew by `sync`.
+    """
 
     def __init__(self, folder, step: int = 0, real_time: bool = False):
         path = epath.Path(folder) / FILE_NAME
@@ -32,20 +35,33 @@ class MetricWriter:
         temporary = path.with_name(FILE_NAME + ".partial")
         temporary.write_bytes(b"".join(kept))
         temporary.replace(path)
-        self._file = open(os.fspath(path), "ab")  # noqa: SIM115 - open for the life of the writer
+        in_bucket = "://" in os.fspath(path)
+        self._path, self._records = path, kept if in_bucket else []
+        self._file = None if in_bucket else open(os.fspath(path), "ab")  # noqa: SIM115 - open while the writer lives
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes the scalars of one step; they are with the operating system when this returns."""
+        """Writes the scalars of one step; in a local file they are with the operating system when this returns."""
         summary = summary_pb2.Summary(
             value=[summary_pb2.Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()]
         )
         wall_time = time.time() if self._real_time else float(step)
-        self._file.write(_record(event_pb2.Event(step=step, wall_time=wall_time, summary=summary)))
-        self._file.flush()
+        record = _record(event_pb2.Event(step=step, wall_time=wall_time, summary=summary))
+        if self._file is None:
+            self._records.append(record)
+        else:
+            self._file.write(record)
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Returns when every event is in the file."""
+        if self._file is None:
+            self._path.write_bytes(b"".join(self._records))
 
     def close(self) -> None:
-        """Closes the file; every event is already in it."""
-        self._file.close()
+        """Closes the file, with every event in it."""
+        self.sync()
+        if self._file is not None:
+            self._file.close()
 
 
 def read(folder) -> dict[str, list[tuple[int, float]]]:
@@ -80,15 +96,16 @@ def _records(path: epath.Path) -> Iterator[tuple[event_pb2.Event, bytes]]:
 class RunLog:
     """What a run tells while it goes: event files for TensorBoard, and a line with rate and estimate now and then.
 
-    The metrics of a step are written when the next step has been dispatched, so that the device never waits.
+    The metrics of a step are written when the next step has been dispatched, so that the device never waits. Of several
+    hosts one writes; on the others `writes` is false.
     """
 
     SECONDS_BETWEEN_LINES = 10.0
 
-    def __init__(self, folder, name: str, step: int, steps: int):
-        restored = step if step else -1
-        self._metrics = MetricWriter(folder, restored)
-        self._speed = MetricWriter(epath.Path(folder) / "speed", restored, real_time=True)
+    def __init__(self, folder, name: str, step: int, steps: int, writes: bool = True):
+        restored, speed = step if step else -1, epath.Path(folder) / "speed"
+        self._metrics = MetricWriter(folder, restored) if writes else None
+        self._speed = MetricWriter(speed, restored, real_time=True) if writes else None
         self._name, self._steps = name, steps
         self._pending: tuple[int, Mapping] | None = None
         self._mark = (time.monotonic(), step, 0.0)  # when, at which step and with how many tokens the last line was
@@ -102,7 +119,7 @@ class RunLog:
     def validation(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes the scalars of a validation pass over the parameters after `step`."""
         self.flush()
-        if scalars:
+        if scalars and self._metrics:
             self._metrics.write(step, scalars)
             means = {tag: value for tag, value in scalars.items() if tag.endswith(("/mono", "/pair"))}
             logging.info("%s step %d: %s", self._name, step, ", ".join(f"{k} {v:.4f}" for k, v in means.items()))
@@ -112,6 +129,8 @@ class RunLog:
         if self._pending is None:
             return
         (step, metrics), self._pending = self._pending, None
+        if self._metrics is None:
+            return
         values = {tag: float(value) for tag, value in metrics.items()}
         self._metrics.write(step, values)
         self._tokens += values["tokens"]
@@ -121,15 +140,23 @@ class RunLog:
             rate = (self._tokens - marked_tokens) / (now - then)
             self._speed.write(step, {"tokens_per_second": rate, "seconds_per_step": seconds_per_step})
             left = (self._steps - step) * seconds_per_step
+            self._speed.sync()
             line = "%s step %d/%d: loss %.4f, %.0f tokens/s, %s left"
             logging.info(line, self._name, step, self._steps, values["loss"], rate, _duration(left))
             self._mark = now, step, self._tokens
 
+    def sync(self) -> None:
+        """Returns when all metrics up to the step in flight are in the file, as they must be before it is saved."""
+        self.flush()
+        if self._metrics:
+            self._metrics.sync()
+
     def close(self) -> None:
         """Writes what is pending and closes the files."""
         self.flush()
-        self._metrics.close()
-        self._speed.close()
+        for writer in (self._metrics, self._speed):
+            if writer:
+                writer.close()
 
 
 def _duration(seconds: float) -> str:

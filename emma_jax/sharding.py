@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 MESH_AXES = ("data", "fsdp", "tensor")
@@ -103,20 +104,53 @@ def constrain(x: jax.Array, logical_axes: Sequence[str]) -> jax.Array:
 
 
 def host_block(rows_sharding: NamedSharding, rows: int) -> tuple[int, int]:
-    """(block, num_blocks): which contiguous part of a batch of `rows` this host's devices hold.
+    """(block, num_blocks): which of equal parts of a batch of `rows` this host reads.
 
-    Hosts that hold the same rows (a tensor axis across hosts) get the same block. Raises ValueError if the rows of
-    this host are not one such part, or do not divide over the devices.
+    Hosts that hold the same rows (a tensor axis across hosts) read the same block. Raises ValueError if the rows do not
+    divide over the devices.
     """
     parts = math.prod(rows_sharding.mesh.shape[axis] for axis in RULES["batch"])
     if rows % parts:
+        low = rows // parts * parts or parts
         raise ValueError(
-            f"batch of {rows} rows does not divide over {parts} devices; nearest is {rows // parts * parts or parts}"
+            f"batch of {rows} rows does not divide over {parts} devices; nearest are {low} and {low + parts}"
         )
-    slices = rows_sharding.addressable_devices_indices_map((rows, 1)).values()
-    starts = sorted({(index[0].start or 0, rows if index[0].stop is None else index[0].stop) for index in slices})
-    first, last = starts[0][0], starts[-1][1]
-    size = sum(stop - start for start, stop in starts)
-    if last - first != size or rows % size or first % size:
-        raise ValueError(f"the rows of this host are not one contiguous part of the batch: {starts}; reorder the mesh")
-    return first // size, rows // size
+    starts: dict[int, set[int]] = {}
+    for device, index in rows_sharding.devices_indices_map((rows, 1)).items():
+        starts.setdefault(device.process_index, set()).add(index[0].start or 0)
+    return block_of(jax.process_index(), starts)
+
+
+def block_of(host: int, starts: dict[int, set[int]]) -> tuple[int, int]:
+    """(block, num_blocks) of a host, where `starts` says of each host at which rows the shards it holds begin.
+
+    On a torus the devices of a host are neighbours in space, and their shards need not be neighbours in the batch.
+
+    >>> block_of(1, {0: {0, 8}, 1: {4, 12}})
+    (1, 2)
+    >>> block_of(1, {0: {0}, 1: {0}, 2: {4}, 3: {4}})
+    (0, 2)
+    """
+    blocks = sorted({tuple(sorted(held)) for held in starts.values()})
+    shards = [start for block in blocks for start in block]
+    if len(set(shards)) != len(shards) or len({len(block) for block in blocks}) > 1:
+        raise ValueError(f"hosts share some rows of a batch but not all: {starts}; choose other mesh sizes")
+    return blocks.index(tuple(sorted(starts[host]))), len(blocks)
+
+
+def from_host(block: np.ndarray, rows_sharding: NamedSharding, num_blocks: int) -> jax.Array:
+    """The global array [rows, ...] of which this host gives `block` [rows / num_blocks, ...].
+
+    The rows of the block go to the shards of this host in order; the batch holds the rows of all blocks, though on a
+    torus not in the order of the blocks.
+    """
+    shape = (block.shape[0] * num_blocks, *block.shape[1:])
+    held = rows_sharding.addressable_devices_indices_map(shape).values()
+    starts = sorted({index[0].start or 0 for index in held})
+    size = block.shape[0] // len(starts)
+
+    def shard(index):
+        first = starts.index(index[0].start or 0) * size
+        return block[first : first + size]
+
+    return jax.make_array_from_callback(shape, rows_sharding, shard)

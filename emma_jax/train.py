@@ -4,9 +4,11 @@ Owns the order of a run: what it starts from, the loop, when it validates and sa
 data `input_pipeline`, the files `checkpoint` and `metric_writer`. Running it again continues where it stopped.
 """
 
+import functools
 import json
 
 import jax
+import numpy as np
 import psutil
 from absl import logging
 from etils import epath
@@ -38,6 +40,9 @@ def main(config, workdir: str) -> None:
         raise ValueError("where to? --workdir=DIR, a folder or a bucket for checkpoints and metrics")
     if config.sharding.distributed:
         jax.distributed.initialize()
+    check_ranges(config)
+    if workdir.startswith("gs://"):
+        command_line.require_extra("tpu", "gcsfs")
     mesh = sharding.make_mesh(config.sharding)
     program = build(config, mesh)
     check_memory(program.state, mesh.local_devices)
@@ -48,13 +53,13 @@ def train(config, workdir: epath.Path, program: Program) -> None:
     """The run of `config` in `workdir`, whose `program` was built on the mesh of all devices."""
     data = Data(config, program)
     check_same_run(config, workdir)
-    tokenizer.copy_files(config.tokenizer.folder, workdir / "tokenizer")
     checkpoints = Checkpoints(workdir, config.checkpoint)
     step, state = begin(config, program, checkpoints, data)
+    record_run(config, workdir)
     if step == config.train.steps:
         logging.info("%s is done: %d steps are in %s", config.run_name, step, workdir)
         return
-    log = RunLog(workdir / "events", config.run_name, step, config.train.steps)
+    log = RunLog(workdir / "events", config.run_name, step, config.train.steps, writes=jax.process_index() == 0)
     validate = data.validator(program)
     if step == 0:
         log.validation(0, validate(state.params))
@@ -66,7 +71,7 @@ def train(config, workdir: epath.Path, program: Program) -> None:
         if last or is_every(config.train.validate_every_steps, step):
             log.validation(step, validate(state.params))
         if last or checkpoints.is_due(step):
-            log.flush()
+            log.sync()
             checkpoints.save(step, state.params, state.optimizer, data.metadata(step))
         if last:
             break
@@ -79,24 +84,26 @@ def begin(config, program: Program, checkpoints: Checkpoints, data: "Data") -> t
 
     Raises ValueError if a checkpoint is of other rows, another tokenizer or another model.
     """
-    state = program.init(jax.random.key(config.seed))
+    random_state = functools.partial(program.init, jax.random.key(config.seed))
     step = checkpoints.latest_step()
     if step is not None:
-        data.check_continues(checkpoints.metadata(step))
+        data.check_continues(step, checkpoints.metadata(step))
         logging.info("continuing at step %d of %d", step, config.train.steps)
+        # An import has no moments. What is not needed of a random state is freed before the restored arrays come.
+        optimizer = checkpoints.restore_optimizer(step, program.state.optimizer) or random_state().optimizer
         params = checkpoints.restore_params(step, program.state.params)
-        optimizer = checkpoints.restore_optimizer(step, program.state.optimizer) or state.optimizer
-        return step, state._replace(step=state.step + step, params=params, optimizer=optimizer)
+        return step, TrainState(jax.device_put(np.int32(step), program.state.step.sharding), params, optimizer)
     if config.train.base:
         base = Checkpoints(config.train.base)
-        step = base.latest_step()
-        if step is None:
+        base_step = base.latest_step()
+        if base_step is None:
             raise ValueError(f"train.base {config.train.base} holds no complete checkpoint")
-        data.check_base(base.metadata(step), config.train.base)
-        logging.info("starting from the parameters of %s at its step %d", config.train.base, step)
-        return 0, state._replace(params=base.restore_params(step, program.state.params))
+        data.check_base(base.metadata(base_step), config.train.base)
+        logging.info("starting from the parameters of %s at its step %d", config.train.base, base_step)
+        state = random_state()._replace(params=None)
+        return 0, state._replace(params=base.restore_params(base_step, program.state.params))
     logging.info("starting from random parameters")
-    return 0, state
+    return 0, random_state()
 
 
 class Data:
@@ -112,6 +119,7 @@ class Data:
                 f"{config.model.vocab_size}; make them agree"
             )
         self._rows = self._open(config.mixture.to_dict())
+        self._validation_rows = self._open({"validation": 1.0}) if config.train.validate_every_steps else None
 
     def _open(self, weights: dict[str, float]):
         return input_pipeline.open_rows(
@@ -125,18 +133,21 @@ class Data:
         batches = self._rows.batches(
             rows, self._config.seed, step, block, num_blocks, self._config.input_pipeline.num_threads
         )
-        return (self._to_devices(batch) for batch in batches)
+        return (self._to_devices(batch, num_blocks) for batch in batches)
 
     def validator(self, program: Program):
         """A function of the parameters that returns the scalars of a validation pass; {} if validation is off."""
-        if not self._config.train.validate_every_steps:
+        rows, count = self._validation_rows, self._config.train.validation_batch_rows
+        if rows is None:
             return lambda params: {}
-        rows, count = self._open({"validation": 1.0}), self._config.train.validation_batch_rows
         block, num_blocks = sharding.host_block(self._shardings["tokens"], count)
-        slice_sums = validation.make_slice_sums(program.score, len(rows.task_names))
+        replicated = sharding.replicated(self._shardings["tokens"].mesh)
+        slice_sums = validation.make_slice_sums(program.score, len(rows.task_names), replicated)
 
         def validate(params):
-            batches = map(self._to_devices, rows.validation_batches(count, block, num_blocks))
+            batches = (
+                self._to_devices(batch, num_blocks) for batch in rows.validation_batches(count, block, num_blocks)
+            )
             return validation.summary(validation.validate(slice_sums, params, batches, rows.task_bytes))
 
         return validate
@@ -147,16 +158,30 @@ class Data:
             config=json.loads(self._config.to_json_best_effort()),
             position_rows=step * self._config.input_pipeline.batch_rows,
             rows=self._rows.fingerprint,
+            validation_rows=self._validation_rows.fingerprint if self._validation_rows else "",
             tokenizer=self._vocabulary.fingerprint,
         )
 
-    def check_continues(self, metadata: Metadata) -> None:
-        """Raises ValueError if a checkpoint was trained on other rows or another tokenizer."""
-        if metadata.rows and metadata.rows != self._rows.fingerprint:
+    def check_continues(self, step: int, metadata: Metadata) -> None:
+        """Raises ValueError if the checkpoint of `step` is of other rows, another model or later."""
+        wanted = self.metadata(step)
+        for kind, there, here in (
+            ("rows", metadata.rows, wanted.rows),
+            ("validation rows", metadata.validation_rows, wanted.validation_rows),
+        ):
+            if there and here and there != here:
+                raise ValueError(
+                    f"the checkpoint has seen the {kind} {there[:12]}, but {self._config.pack.folder} with this "
+                    f"mixture has {here[:12]}: use the rows it began with, or another --workdir"
+                )
+        seed = metadata.config.get("seed", self._config.seed)
+        if (metadata.position_rows, seed) != (wanted.position_rows, self._config.seed):
             raise ValueError(
-                f"the checkpoint was trained on rows {metadata.rows[:12]}, but {self._config.pack.folder} with this "
-                f"mixture is {self._rows.fingerprint[:12]}: use the rows it began with, or another --workdir"
+                f"the checkpoint of step {step} is at row {metadata.position_rows} with seed {seed}, this config would "
+                f"be at {wanted.position_rows} with {self._config.seed}: use its batch_rows and seed, or another --workdir"
             )
+        if step > self._config.train.steps:
+            raise ValueError(f"the checkpoint is of step {step}, and train.steps is {self._config.train.steps}")
         self.check_base(metadata, "the checkpoint")
 
     def check_base(self, metadata: Metadata, name: str) -> None:
@@ -172,10 +197,8 @@ class Data:
             if there != here and key not in FREE_MODEL_KEYS and (scaled or key not in SCALING_KEYS):
                 raise ValueError(f"{name} is another model: its {key} is {there}, model.{key} is {here}")
 
-    def _to_devices(self, batch):
-        return {
-            name: jax.make_array_from_process_local_data(self._shardings[name], array) for name, array in batch.items()
-        }
+    def _to_devices(self, batch, num_blocks: int):
+        return {name: sharding.from_host(array, self._shardings[name], num_blocks) for name, array in batch.items()}
 
 
 def check_memory(state: TrainState, devices) -> None:
@@ -195,14 +218,15 @@ def check_memory(state: TrainState, devices) -> None:
 
 
 def check_same_run(config, workdir: epath.Path) -> None:
-    """Records the config in `workdir`; raises ValueError if another run is recorded there already."""
+    """Raises ValueError if the config that is recorded in `workdir` is of another run."""
     path = workdir / "config.json"
     flat = dict(_leaves(json.loads(config.to_json_best_effort())))
     if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        path.write_text(config.to_json_best_effort(indent=2))
         return
-    recorded = dict(_leaves(json.loads(path.read_text())))
+    try:
+        recorded = dict(_leaves(json.loads(path.read_text())))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it if you are sure that the run is this one") from error
     for key in sorted(flat.keys() | recorded.keys()):
         if f"{key}.".startswith(tuple(f"{run_key}." for run_key in RUN_KEYS)) and key != "model.remat":
             there, here = recorded.get(key), flat.get(key)
@@ -211,6 +235,31 @@ def check_same_run(config, workdir: epath.Path) -> None:
                     f"{workdir} is of another run: its {key} is {there!r}, this config says {here!r}; "
                     "use that config again, or another --workdir"
                 )
+
+
+def record_run(config, workdir: epath.Path) -> None:
+    """Writes the config, if none is there, and the tokenizer of the run to `workdir`; one host does."""
+    if jax.process_index() != 0:
+        return
+    tokenizer.copy_files(config.tokenizer.folder, workdir / "tokenizer")
+    if not (workdir / "config.json").exists():
+        unfinished = workdir / "config.json.partial"
+        unfinished.write_text(config.to_json_best_effort(indent=2))
+        unfinished.replace(workdir / "config.json")
+
+
+def check_ranges(config) -> None:
+    """Raises ValueError for numbers that no run can have."""
+    least = {
+        "train.steps": 1,
+        "train.microbatches": 1,
+        "train.validate_every_steps": 0,
+        "train.validation_batch_rows": 1,
+    }
+    for key, bound in {**least, "checkpoint.save_every_steps": 1, "checkpoint.keep": 1}.items():
+        section, name = key.split(".")
+        if config[section][name] < bound:
+            raise ValueError(f"config.{key} is {config[section][name]}; it must be {bound} or more")
 
 
 def is_every(interval: int, step: int) -> bool:

@@ -17,17 +17,19 @@ class Slice(NamedTuple):
     tokens: int
 
 
-def make_slice_sums(score: Callable, num_slices: int) -> Callable:
-    """A jitted function (params, batch) -> (nats, tokens), each float32 [num_slices], summed by the tasks' ids."""
+def make_slice_sums(score: Callable, num_slices: int, replicated: jax.sharding.Sharding) -> Callable:
+    """A jitted function (params, batch) -> (nats, tokens), each float32 [num_slices], summed by the tasks' ids.
 
-    @jax.jit
+    Both are `replicated`, so that every host can read them.
+    """
+
     def slice_sums(params, batch):
         ids = jnp.where(batch["segments"] > 0, batch["tasks"], num_slices).reshape(-1)
         nats = jax.ops.segment_sum(-score(params, batch).reshape(-1), ids, num_slices + 1)
         tokens = jax.ops.segment_sum(jnp.ones(ids.shape, jnp.float32), ids, num_slices + 1)
         return nats[:-1], tokens[:-1]
 
-    return slice_sums
+    return jax.jit(slice_sums, out_shardings=replicated)
 
 
 def validate(slice_sums: Callable, params, batches: Iterable, slice_bytes: Mapping[str, int]) -> dict[str, Slice]:
@@ -48,7 +50,8 @@ def validate(slice_sums: Callable, params, batches: Iterable, slice_bytes: Mappi
 
 
 def summary(slices: Mapping[str, Slice]) -> dict[str, float]:
-    """The scalars to log: each slice's loss and bits per byte, and their means over languages and over directions."""
+    """The scalars to log: each slice's loss and bits per byte, and for languages and for directions the loss
+    per token and the mean of the bits per byte."""
     scalars = {}
     for kind in ("mono", "pair"):
         chosen = [result for name, result in slices.items() if name.startswith(f"{kind}.")]

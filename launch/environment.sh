@@ -5,7 +5,7 @@ use_environment() {
   local extras=$1 python stamp
   if [ ! -x .venv/bin/python ]; then
     python=${PYTHON:-$(command -v python3.11 || command -v python3.12 || command -v python3 || true)}
-    if ! "${python:-false}" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    if ! "${python:-false}" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then
       echo "error: Python 3.11 or 3.12 with venv is needed, found '${python:-none}'; name one with PYTHON=..." >&2
       exit 2
     fi

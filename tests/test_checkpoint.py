@@ -17,7 +17,7 @@ def saved(tiny_config, one_device_mesh, tmp_path):
     program = build(tiny_config, one_device_mesh)
     state = program.init(jax.random.key(0))
     checkpoints = Checkpoints(tmp_path, tiny_config.checkpoint)
-    checkpoints.save(3, state.params, state.optimizer, Metadata({"model": {}}, 24, "rows", "tokenizer"))
+    checkpoints.save(3, state.params, state.optimizer, Metadata({"model": {}}, 24, "rows", "validation", "tokenizer"))
     checkpoints.close()
     return state
 
@@ -39,7 +39,7 @@ def test_state_comes_back_on_another_mesh(saved, tiny_config, tmp_path):
 
 
 def test_metadata_comes_back(saved, tmp_path):
-    assert Checkpoints(tmp_path).metadata(3) == Metadata({"model": {}}, 24, "rows", "tokenizer")
+    assert Checkpoints(tmp_path).metadata(3) == Metadata({"model": {}}, 24, "rows", "validation", "tokenizer")
 
 
 def test_no_stored_array_holds_more_than_a_layer(saved, tmp_path):

@@ -71,6 +71,8 @@ def test_a_defect_of_ours_keeps_its_traceback(run):
         ("del config.train['steps']", "config has no key train.steps"),
         ("config.train.step = 3", "config key train.step is not known"),
         ("config.seed = 'one'", "config.seed is 'one'; expected int, as 0"),
+        ("config.mixture.english = 'much'", "config.mixture.english is 'much'; expected float"),
+        ("config.pack.components.english = {'tasks': 'mono.*', 'tokens': 5}", "pack.components.english."),
         ("config.train.steps = True", "config.train.steps is True; expected int"),
     ],
 )

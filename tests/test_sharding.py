@@ -1,6 +1,7 @@
 """Meshes, the rule table, and the batch's parts per host."""
 
 import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -33,6 +34,23 @@ def test_a_dim_that_does_not_divide_names_the_nearest():
 def test_one_host_holds_the_whole_batch():
     rows = sharding.named(mesh(data=2, tensor=2), ("batch", "length"), (16, 4))
     assert sharding.host_block(rows, 16) == (0, 1)
+
+
+def test_hosts_with_interleaved_shards_read_disjoint_blocks():
+    """As on a v5p torus of 2x2x4, where the four chips of a host are every fourth of the mesh."""
+    starts = {host: {host + 4 * chip for chip in range(4)} for host in range(4)}
+    assert [sharding.block_of(host, starts) for host in range(4)] == [(0, 4), (1, 4), (2, 4), (3, 4)]
+
+
+def test_hosts_that_share_some_rows_are_refused():
+    with pytest.raises(ValueError, match="hosts share some rows of a batch but not all"):
+        sharding.block_of(0, {0: {0, 4}, 1: {4, 8}})
+
+
+def test_the_batch_on_the_devices_is_the_host_batch():
+    rows = sharding.named(mesh(data=2, tensor=2), ("batch", "length"), (16, 3))
+    block = np.arange(48).reshape(16, 3)
+    np.testing.assert_array_equal(sharding.from_host(block, rows, 1), block)
 
 
 def test_a_batch_that_does_not_divide():

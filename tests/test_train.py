@@ -1,5 +1,6 @@
 """The run as a user meets it: exact continuation after a kill, the start from a base, and what it refuses."""
 
+import itertools
 import json
 import os
 import random
@@ -166,12 +167,51 @@ def test_the_workdir_of_another_config(run, tmp_path):
         go(run, tmp_path / "work")
 
 
-def test_what_may_change_between_a_run_and_its_continuation(run, tmp_path):
-    run.train.steps = 12
-    go(run, tmp_path / "work")
+def stop_after(monkeypatch, steps):
+    """From now on a run in this process gets batches for so many steps and then ends, as if it were told to."""
+    batches = train.Data.training_batches
+    monkeypatch.setattr(train.Data, "training_batches", lambda self, step: itertools.islice(batches(self, step), steps))
+
+
+def test_a_continuation_may_have_other_devices_and_another_policy(run, tmp_path, monkeypatch):
+    go(run, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7)
+        go(run, tmp_path / "work")
+    assert Checkpoints(tmp_path / "work").latest_step() == 5
     run.checkpoint.keep = 5
-    run.sharding.fsdp = 4
+    run.sharding.update(fsdp=2, tensor=2)
     go(run, tmp_path / "work", devices=4)
+    whole, continued = (metric_writer.read(tmp_path / name / "events")["loss"] for name in ("whole", "work"))
+    assert [step for step, _ in continued] == list(range(1, 13))
+    assert continued[:5] == whole[:5]
+    np.testing.assert_allclose(continued, whole, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("section", "key", "value"), [("train", "steps", 0), ("checkpoint", "save_every_steps", 0)])
+def test_numbers_that_no_run_can_have(run, section, key, value):
+    run[section][key] = value
+    with pytest.raises(ValueError, match=f"config.{section}.{key} is 0; it must be 1 or more"):
+        train.check_ranges(run)
+
+
+def test_a_refused_start_leaves_the_workdir_as_it_was(run, tmp_path):
+    go(run, tmp_path / "work")
+    (tmp_path / "work" / "config.json").unlink()
+    before = {path: path.read_bytes() for path in (tmp_path / "work").rglob("*") if path.is_file()}
+    settings = tmp_path / "data" / "tokenizer" / "tokenizer_config.json"
+    settings.write_text(settings.read_text() + " ")
+    run.seed = 5
+    with pytest.raises(ValueError, match="is at row 96 with seed 0, this config would be at 96 with 5"):
+        go(run, tmp_path / "work")
+    assert {path: path.read_bytes() for path in (tmp_path / "work").rglob("*") if path.is_file()} == before
+
+
+def test_a_damaged_record_of_the_config_is_named(run, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json is damaged"):
+        go(run, tmp_path / "work")
 
 
 def test_rows_packed_again_with_other_content(run, tmp_path):
@@ -183,7 +223,7 @@ def test_rows_packed_again_with_other_content(run, tmp_path):
             shard.unlink()
         (tmp_path / "data" / "rows" / name).rmdir()
         synthetic.write_rows(tmp_path / "data" / "rows", name, ["mono.swh_Latn"], fingerprint, 24, seed=9)
-    with pytest.raises(ValueError, match="the checkpoint was trained on rows"):
+    with pytest.raises(ValueError, match="the checkpoint has seen the rows"):
         go(run, tmp_path / "work")
 
 

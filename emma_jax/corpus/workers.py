@@ -14,8 +14,6 @@ from etils import epath
 
 from emma_jax import beam_runner, progress
 
-MISTAKE = "\N{SYMBOL FOR RECORD SEPARATOR}"  # around the message of a worker's exception
-
 
 def run(
     name: str,
@@ -37,19 +35,13 @@ def run(
             beam_runner.pipeline(num_workers, beam_options) as pipeline,
         ):
             _ = pipeline | beam.Create([*enumerate(pieces)]) | beam.Reshuffle() | beam.Map(work)
-    except RuntimeError as error:
-        _, *mistake = str(error).split(MISTAKE, 2)
-        if not mistake:
-            raise
-        raise OSError(f"{name} failed: {mistake[0]}") from error
+    except beam_runner.WorkerMistake as error:
+        raise OSError(f"{name} failed: {error}") from error
     return [json.loads((folder / f"{index:06}.json").read_text()) for index in range(len(pieces))]
 
 
 def _work(piece: tuple[int, tuple], folder: str, stage: Callable[..., Any]) -> None:
     index, arguments = piece
-    try:
+    with beam_runner.mistakes():
         result = json.dumps(stage(*arguments))
         (epath.Path(folder) / f"{index:06}.json").write_text(result)
-    except OSError as error:
-        # A runner hands on the text of an exception at most, within that of a traceback.
-        raise RuntimeError(f"{MISTAKE}{error}{MISTAKE}") from error
