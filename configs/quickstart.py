@@ -57,9 +57,9 @@ def get_config(arm: str = "bilingual"):
         max_length=2048, rope_original_length=256, compute_dtype="float32", remat="none",
     )  # fmt: skip
     config.optimizer.update(learning_rate=2e-3, final_learning_rate=2e-4, warmup_steps=20)
-    config.train.steps = 100 if arm == "base" else 240
+    config.train.steps = 80 if arm == "base" else 200
     config.train.base = "" if arm == "base" else f"{ROOT}/base_imported"
-    config.train.update(validate_every_steps=80, validation_batch_rows=16)
+    config.train.update(validate_every_steps=40, validation_batch_rows=16)
     config.checkpoint.save_every_steps = 40
     config.loss.chunk_length = 64
     config.evaluation.update(sentences_per_direction=16, row_length=256, batch_rows=16, max_new_tokens=48)

@@ -74,16 +74,18 @@ def require_extra(extra: str, *modules: str) -> None:
         raise ValueError(f"this needs {', '.join(missing)}, which is not installed: pip install -e '.[{extra}]'")
 
 
-def check_config(config: ConfigDict, reference: ConfigDict, free: Sequence[str] = FREE_SECTIONS) -> None:
+def check_config(
+    config: ConfigDict, reference: ConfigDict, free: Sequence[str] = FREE_SECTIONS, within: str = ""
+) -> None:
     """Raises ValueError at the first key of `config` that `reference` lacks, or lacks itself, or types otherwise.
 
-    Sections in `free` are not looked into.
+    Sections in `free` are not looked into; `within` is the name of the section that both are.
 
     >>> check_config(ConfigDict({"train": {"step": 1}}), ConfigDict({"train": {"steps": 1}}))
     Traceback (most recent call last):
     ValueError: config has no key train.steps; is train.step meant to be it?
     """
-    found, expected = dict(_leaves(config, free)), dict(_leaves(reference, free))
+    found, expected = dict(_leaves(config, free, within)), dict(_leaves(reference, free, within))
     for key in expected.keys() - found.keys():
         raise ValueError(f"config has no key {key}{_nearest(key, found.keys() - expected.keys(), 'meant to be it')}")
     for key in found.keys() - expected.keys():
@@ -112,7 +114,7 @@ def _config() -> tuple[ConfigDict]:
     check_config(config, base.get_config())
     for section, example in base.entries().items():
         for name, entry in functools.reduce(getattr, section.split("."), config).items():
-            check_config(ConfigDict({section: {name: entry}}), ConfigDict({section: {name: example}}), free=())
+            check_config(ConfigDict({name: entry}), ConfigDict({name: example}), free=(), within=f"{section}.")
     return (config,)
 
 

@@ -143,7 +143,7 @@ def test_killed_at_three_moments_ends_as_the_undisturbed_run(run, tmp_path):
 def test_the_continual_run_starts_at_the_loss_of_its_base(run, tmp_path):
     go(run, tmp_path / "base")
     program = build(run, sharding.make_mesh(run.sharding, jax.devices()[:1]))
-    data = train.Data(run, program)
+    data = train.TrainingData(run, program)
     batch = next(iter(data.training_batches(0)))
     expected = program.score(final_params(run, tmp_path / "base"), batch)
     run.train.base = str(tmp_path / "base")
@@ -154,7 +154,7 @@ def test_the_continual_run_starts_at_the_loss_of_its_base(run, tmp_path):
 
 def test_batches_do_not_depend_on_where_a_run_continues(run, tmp_path):
     program = build(run, sharding.make_mesh(run.sharding, jax.devices()[:1]))
-    data = train.Data(run, program)
+    data = train.TrainingData(run, program)
     batches = data.training_batches(0)
     fourth = [next(batches) for _ in range(5)][4]
     jax.tree.map(np.testing.assert_array_equal, next(data.training_batches(4)), fourth)
@@ -169,8 +169,10 @@ def test_the_workdir_of_another_config(run, tmp_path):
 
 def stop_after(monkeypatch, steps):
     """From now on a run in this process gets batches for so many steps and then ends, as if it were told to."""
-    batches = train.Data.training_batches
-    monkeypatch.setattr(train.Data, "training_batches", lambda self, step: itertools.islice(batches(self, step), steps))
+    batches = train.TrainingData.training_batches
+    monkeypatch.setattr(
+        train.TrainingData, "training_batches", lambda self, step: itertools.islice(batches(self, step), steps)
+    )
 
 
 def test_a_continuation_may_have_other_devices_and_another_policy(run, tmp_path, monkeypatch):
