@@ -23,6 +23,7 @@ LAYERS = [
     },
     {
         "program",
+        "training_data",
         "input_pipeline",
         "conversion",
         "decoding",
