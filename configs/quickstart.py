@@ -42,8 +42,9 @@ def get_config(arm: str = "bilingual"):
     config.tokenizer.vocab_size = 8192
 
     config.pack.folder = f"{ROOT}/rows"
-    config.pack.row_length = 512
-    config.pack.rows_per_shard = 1024
+    # Long documents are cut: rows are full, so that the arms see the same number of tokens in the same number of steps.
+    config.pack.row_length = 256
+    config.pack.rows_per_shard = 2048
     config.pack.validation_documents = 2
     config.pack.num_workers = 2
     config.pack.components.english = base.component("mono.eng_Latn", tokens=400_000, max_epochs=16.0)
@@ -51,15 +52,15 @@ def get_config(arm: str = "bilingual"):
     config.pack.components.bilingual = base.component("pair.*", tokens=600_000, temperature=2.0)
 
     config.mixture.update(mixtures[arm])
-    config.input_pipeline.batch_rows = 8
+    config.input_pipeline.batch_rows = 16
     config.model.update(
         vocab_size=8192, num_layers=4, model_dim=192, num_heads=6, num_kv_heads=2, head_dim=32, mlp_dim=512,
         max_length=2048, rope_original_length=256, compute_dtype="float32", remat="none",
     )  # fmt: skip
     config.optimizer.update(learning_rate=2e-3, final_learning_rate=2e-4, warmup_steps=20)
-    config.train.steps = 80 if arm == "base" else 200
+    config.train.steps = 100 if arm == "base" else 240
     config.train.base = "" if arm == "base" else f"{ROOT}/base_imported"
-    config.train.update(validate_every_steps=40, validation_batch_rows=16)
+    config.train.update(validate_every_steps=80, validation_batch_rows=32)
     config.checkpoint.save_every_steps = 40
     config.loss.chunk_length = 64
     config.evaluation.update(sentences_per_direction=16, row_length=256, batch_rows=16, max_new_tokens=48)
