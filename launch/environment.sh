@@ -16,7 +16,7 @@ use_environment() {
   if [ ! -e "$stamp" ]; then
     echo "installing into .venv: $extras"
     python -m pip install --quiet --disable-pip-version-check --upgrade pip
-    python -m pip install --quiet --disable-pip-version-check \
+    PYTHONWARNINGS=ignore python -m pip install --quiet --disable-pip-version-check \
       --constraint launch/requirements.txt --editable ".[$extras]"
     touch "$stamp"
   fi
