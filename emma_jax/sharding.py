@@ -52,8 +52,8 @@ def make_mesh(config, devices: Sequence[jax.Device] | None = None) -> Mesh:
 def spec(logical_axes: Sequence[str]) -> PartitionSpec:
     """The partition of an array whose dims have these logical axes.
 
-    >>> spec(("vocab", "embed"))
-    PartitionSpec('tensor', 'fsdp')
+    >>> tuple(spec(("vocab", "embed")))
+    ('tensor', 'fsdp')
     >>> spec(("embed", "embed"))
     Traceback (most recent call last):
     ValueError: logical axes ('embed', 'embed') use a mesh axis twice
