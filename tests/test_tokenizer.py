@@ -1,7 +1,6 @@
 """Both formats of a tokenizer give the same ids, here and in Hugging Face, and lose no text."""
 
 import hashlib
-import importlib.util
 import io
 import json
 import pickle
@@ -110,19 +109,17 @@ def test_the_sign_for_the_space_becomes_a_space(folder, json_folder):
 def test_a_newline_is_one_id_of_its_own(folder):
     loaded = tokenizer.load(folder)
     (newline,) = loaded.encode("\n")
-    for left, right in [("All human", "beings"), (".", "["), ("", " "), ("1", "\n")]:
+    for left, right in [("Four quiet", "boats"), (".", "["), ("", " "), ("1", "\n")]:
         ids = loaded.encode(left) + [newline] + loaded.encode(right)
         assert loaded.encode(f"{left}\n{right}") == ids
 
 
 def test_decode_leaves_out_what_marks_documents(folder, json_folder, llama_folder):
     for loaded in map(tokenizer.load, (folder, json_folder, llama_folder)):
-        assert loaded.decode([loaded.bos_id, *loaded.encode("Watu wote!"), loaded.eos_id]) == "Watu wote!"
+        assert loaded.decode([loaded.bos_id, *loaded.encode("Marafiki wanne!"), loaded.eos_id]) == "Marafiki wanne!"
 
 
 def test_transformers_reads_the_export_without_sentencepiece(folder, tmp_path):
-    if importlib.util.find_spec("transformers") is None:
-        pytest.skip("transformers is not installed; setup.cfg has it for Python 3.11 only")
     texts = SENTENCES[::7] + ODD + random_texts(300, seed=1)
     for name in tokenizer.load(folder).files:
         (tmp_path / name).write_bytes((folder / name).read_bytes())
