@@ -107,6 +107,7 @@ def _set_rows(config: ConfigDict) -> None:
     config.pack = ConfigDict(
         dict(
             folder="rows",
+            replace=False,  # whether finished rows of another config, corpus or tokenizer are removed and packed again
             row_length=8192,  # tokens that a row predicts
             components=ConfigDict(),  # name -> component(...)
             window_documents=4096,  # documents that best_fit chooses among

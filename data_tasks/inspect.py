@@ -4,6 +4,7 @@ Prints the first documents as text, their ids and lengths. Reads the corpus and 
 """
 
 import itertools
+import os
 
 from ml_collections import ConfigDict
 
@@ -20,6 +21,8 @@ def main(config: ConfigDict, task: str, split: str = "", documents: str = "") ->
     """
     if not (documents or "1").isdigit():
         raise ValueError(f"--documents is {documents!r}; it must be a whole number")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow raises is enough
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     text = tokenizer.load(config.tokenizer.folder)
     corpus = manifest.load(config.corpus.folder)
     names = data_tasks.register(

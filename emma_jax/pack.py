@@ -37,7 +37,9 @@ def main(config) -> None:
     )
     opened = pack_draws.open_tasks(job)
     components = dependencies(config, opened)
-    todo = {name: values for name, values in components.items() if not is_packed(job, name, values)}
+    todo = {
+        name: values for name, values in components.items() if not is_packed(job, name, values, config.pack.replace)
+    }
     plans = [plan_of(job, config, name, values) for name, values in todo.items()]
     if plans:
         with follow(job, plans):
@@ -93,10 +95,10 @@ def dependencies(config, opened) -> dict[str, dict]:
     return found
 
 
-def is_packed(job, component: str, values: Mapping) -> bool:
-    """Whether the component's rows are there and whole; what is there of other rows is removed.
+def is_packed(job, component: str, values: Mapping, replace: bool) -> bool:
+    """Whether the component's rows are there and whole; what is there of other rows is removed if `replace` says so.
 
-    Raises ValueError if a shard was lost, or if the folder holds what is not rows.
+    Raises ValueError if a shard was lost, if the folder holds what is not rows, or finished rows of another config.
     """
     folder, fingerprint = job.folder(component), pack_plan.fingerprint(**values)
     begun = pack_plan.load(folder)
@@ -107,6 +109,11 @@ def is_packed(job, component: str, values: Mapping) -> bool:
             remove_scaffold(job, component)
             logging.info("component %s is packed already: %s rows", component, f"{found.rows:,}")
             return True
+        if not replace:
+            raise ValueError(
+                f"{folder} holds {found.rows:,} rows that were packed from another config, corpus or tokenizer, and "
+                "runs may depend on them; name another folder in config.pack.folder, or add --config.pack.replace=True"
+            )
         logging.info("component %s was packed from another config, corpus or tokenizer: packing it again", component)
         shutil.rmtree(folder)
     elif begun and begun.fingerprint != fingerprint:

@@ -325,6 +325,10 @@ def test_a_second_run_does_nothing_and_a_changed_component_is_packed_alone(make_
 
     config.pack.components.monolingual.tokens = 2000
     config.mixture.bilingual = 2.0  # of no consequence for rows
+    with pytest.raises(ValueError, match="monolingual holds .* rows that were packed from another config"):
+        pack.main(config)
+    assert shards(tmp_path / "rows") == before
+    config.pack.replace = True
     pack.main(config)
     assert {component for component, _ in stages.calls["pack_shard"]} == {"monolingual"}
     assert "component monolingual was packed from another config" in caplog.text

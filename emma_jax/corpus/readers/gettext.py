@@ -143,9 +143,14 @@ def _locate(file: source_lib.File) -> tuple[str, str, str]:
     ('admin/locale', 'pt_BR', 'django')
     >>> _locate(source_lib.File("po/de.po", ""))
     ('po', 'de', '')
+    >>> _locate(source_lib.File("LC_MESSAGES/django.po", "po/de/LC_MESSAGES/django.po"))
+    Traceback (most recent call last):
+    ValueError: po/de/LC_MESSAGES/django.po has no folder of a language above it; name the folder above as the source
     """
     path = pathlib.PurePosixPath(file.name)
     if path.parent.name == "LC_MESSAGES":
+        if len(path.parts) < 3:
+            raise ValueError(f"{file.path} has no folder of a language above it; name the folder above as the source")
         return str(path.parents[2]), path.parents[1].name, path.stem
     return str(path.parent), path.stem, ""
 
