@@ -2,22 +2,29 @@
 
 A step holds three Orbax items: `params`, `optimizer` (absent from an import) and `metadata` (JSON). Parameters and
 moments are stored layer by layer and stacked again on the device: a stacked matrix of an 8B model is 7.5 GB, a layer's
-0.23 GB, and only the second can be streamed.
+0.23 GB, and only the second can be streamed. They are stored as they are, without compression: what training made
+does not compress, and trying to halves the rate.
 """
 
+import asyncio
 import dataclasses
+import functools
 import logging as standard_logging
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
 VERSION = 1
+IN_FLIGHT_BYTES = 2**29  # of deferred leaves that are being written while the next is made
+CHUNK_BYTES = 2**24  # of an array's part that is written and read as one; of some more, memory takes longer than disks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +32,8 @@ class Metadata:
     """What a checkpoint says of itself: enough to refuse a restore that would not continue the same run.
 
     `position_rows` counts rows of the training sequence already consumed. `rows` is the fingerprint of that sequence,
-    `validation_rows` of what was validated on, `tokenizer` of the vocabulary; each is empty where unknown.
+    `validation_rows` of what was validated on, `tokenizer` of the vocabulary; each is empty where unknown. `base` names
+    the model that the first parameters came from, or is empty.
     """
 
     config: dict[str, Any]
@@ -33,7 +41,40 @@ class Metadata:
     rows: str = ""
     validation_rows: str = ""
     tokenizer: str = ""
+    base: str = ""
     version: int = VERSION
+
+
+@dataclasses.dataclass(frozen=True)
+class Deferred:
+    """A leaf of a tree to save that is made when it is written: `make` returns it as a jax.Array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    make: Callable[[], jax.Array]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+class _DeferredHandler(ocp.type_handlers.ArrayHandler):
+    """Makes leaves one after the other while those before are written, of which few are in memory."""
+
+    async def serialize(self, values, infos, args=None):
+        in_flight: list[tuple[int, asyncio.Future]] = []
+        for value, info, arg in zip(values, infos, args, strict=True):
+            while in_flight and sum(num_bytes for num_bytes, _ in in_flight) + value.nbytes > IN_FLIGHT_BYTES:
+                await in_flight.pop(0)[1]
+            array = await asyncio.to_thread(value.make)
+            futures = await super().serialize([array], [info], [arg])
+            written = asyncio.to_thread(lambda futures=futures: [future.result() for future in futures])
+            in_flight.append((value.nbytes, asyncio.ensure_future(written)))
+            del array, futures
+        for _, written in in_flight:
+            await written
+        return []
 
 
 class Checkpoints:
@@ -50,7 +91,12 @@ class Checkpoints:
         )
         if config is None and not self.folder.exists():
             raise ValueError(f"{workdir} is no workdir: it has no folder 'checkpoints'")
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        handlers = {
+            "params": _tree_handler(),
+            "optimizer": _tree_handler(),
+            "metadata": ocp.JsonCheckpointHandler(),
+        }
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def latest_step(self) -> int | None:
         """The newest complete step, or None. A step whose save was interrupted does not count."""
@@ -63,9 +109,21 @@ class Checkpoints:
     def save(self, step: int, params, optimizer, metadata: Metadata) -> None:
         """Begins to save; returns when the arrays are copied. A failure shows at the next call or at `close`."""
         self._check_space(params, optimizer)
-        items = {"params": ocp.args.PyTreeSave(unstack(params)), "metadata": ocp.args.JsonSave(vars(metadata))}
+        trees = {"params": unstack(params)}
         if optimizer is not None:
-            items["optimizer"] = ocp.args.PyTreeSave(unstack(optimizer))
+            trees["optimizer"] = unstack(optimizer)
+        self._save(step, trees, metadata)
+
+    def save_layers(self, step: int, layers, metadata: Metadata) -> None:
+        """Saves parameters that are unstacked already and whose leaves are `Deferred`, one by one."""
+        self._check_space(layers)
+        self._save(step, {"params": layers}, metadata)
+
+    def _save(self, step: int, trees: dict[str, Any], metadata: Metadata) -> None:
+        items: dict[str, Any] = {"metadata": ocp.args.JsonSave(vars(metadata))}
+        for name, tree in trees.items():
+            chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), tree)
+            items[name] = ocp.args.PyTreeSave(tree, save_args=chunks)
         try:
             self._manager.save(step, args=ocp.args.Composite(**items), force=True)
         except Exception as error:
@@ -96,16 +154,50 @@ class Checkpoints:
         except Exception as error:
             raise self._failure(error) from error
 
+    def stored_params(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Path in unstacked parameters -> shape and dtype of each array that the checkpoint of `step` holds."""
+        tree = _tree_handler().metadata(self.folder / str(step) / "params").tree
+        return {
+            path: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype)
+            for path, leaf in ocp.tree.to_flat_dict(tree, sep="/").items()
+        }
+
+    def read_params(self, step: int, paths: Sequence[str]) -> dict[str, np.ndarray]:
+        """Some arrays of unstacked parameters as they are stored; hosts may read different ones at different times."""
+        some: dict[str, Any] = {}
+        for path in paths:
+            *above, last = path.split("/")
+            functools.reduce(lambda tree, key: tree.setdefault(key, {}), above, some)[last] = 0
+        args = ocp.args.PyTreeRestore(
+            some,
+            restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), some),
+            partial_restore=True,
+        )
+        return ocp.tree.to_flat_dict(_tree_handler().restore(self.folder / str(step) / "params", args=args), sep="/")
+
     def _restore(self, step: int, item: str, abstract):
+        """One stacked array after the other, so that only one of them is there twice, as layers and stacked."""
         target = unstack_abstract(abstract)
         self._check_shapes(self.folder / str(step) / item, target)
-        args = ocp.args.PyTreeRestore(target, restore_args=ocp.checkpoint_utils.construct_restore_args(target))
-        return stack(self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item], abstract)
+        leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
+        whole = self._restore_some(step, item, target, lambda path: not _is_below_layers(path))
+        restored = structure.flatten_up_to(whole)
+        for number, (path, leaf) in enumerate(leaves):
+            if _is_below_layers(path):
+                some = self._restore_some(step, item, target, lambda other, path=path: other[: len(path)] == path)
+                restored[number] = stack(structure.flatten_up_to(some)[number], leaf)
+        return structure.unflatten(restored)
+
+    def _restore_some(self, step: int, item: str, target, chosen: Callable[[Any], bool]):
+        """`target` with the arrays whose paths are chosen; the others are placeholders."""
+        some = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf if chosen(path) else ocp.PLACEHOLDER, target)
+        args = ocp.args.PyTreeRestore(some, restore_args=ocp.checkpoint_utils.construct_restore_args(some))
+        return self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item]
 
     @staticmethod
     def _check_shapes(path: epath.Path, target) -> None:
         """Raises ValueError that names the first array which is stored in another shape than `target`'s, or not."""
-        stored = ocp.PyTreeCheckpointHandler().metadata(path).tree
+        stored = _tree_handler().metadata(path).tree
         there, wanted = (ocp.tree.to_flat_dict(tree, sep="/") for tree in (stored, target))
         for name in sorted(there.keys() | wanted.keys()):
             shapes = [tuple(tree[name].shape) if name in tree else "absent" for tree in (there, wanted)]
@@ -118,8 +210,7 @@ class Checkpoints:
         """Raises OSError if a local disk has less room than the arrays of this host take: better than half a save."""
         if "://" in os.fspath(self.folder):
             return
-        shards = (shard for leaf in jax.tree.leaves(trees) for shard in leaf.addressable_shards)
-        needed = sum(shard.data.nbytes for shard in shards if shard.replica_id == 0)
+        needed = sum(map(_local_bytes, jax.tree.leaves(trees)))
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise self._failure(OSError(f"{needed:,} bytes are to be written and the disk has {free:,} left"))
@@ -156,20 +247,30 @@ def unstack_abstract(tree):
     return _map_layers(layers, tree)
 
 
-def stack(tree, abstract):
-    """The inverse of `unstack`, laid out as `abstract` says, on the device."""
+def stack(layers, abstract: jax.ShapeDtypeStruct) -> jax.Array:
+    """The array whose layers are the values of the dict `layers`, laid out as `abstract` says, on the device."""
+    return _stack([layers[str(i)] for i in range(len(layers))], abstract.sharding)
 
-    def stack_layers(tree):
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf, part: (
-                jnp.stack([part[str(i)] for i in range(leaf.shape[0])]) if _is_below_layers(path) else part
-            ),
-            abstract,
-            tree,
-        )
 
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    return jax.jit(stack_layers, out_shardings=shardings)(tree)
+@functools.partial(jax.jit, static_argnums=1)
+def _stack(layers, sharding):
+    return jax.lax.with_sharding_constraint(jnp.stack(layers), sharding)
+
+
+def _tree_handler() -> ocp.PyTreeCheckpointHandler:
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, ocp.type_handlers.ArrayHandler()),
+        (np.ndarray, ocp.type_handlers.NumpyHandler()),
+        (type(ocp.PLACEHOLDER), ocp.type_handlers.get_type_handler(type(ocp.PLACEHOLDER))),
+        (Deferred, _DeferredHandler()),
+    )
+    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry, use_compression=False)
+
+
+def _local_bytes(leaf) -> int:
+    if isinstance(leaf, Deferred):
+        return leaf.nbytes // jax.process_count()
+    return sum(shard.data.nbytes for shard in leaf.addressable_shards if shard.replica_id == 0)
 
 
 def _map_layers(function, tree):

@@ -18,11 +18,18 @@ USER_MISTAKE = 2
 FREE_SECTIONS = ("corpus.sources", "pack.components", "mixture")  # keys of these are the user's own names
 
 
-def run(main: Callable, *, config: bool = True, flag_help: Mapping[str, str] | None = None, positional: str = ""):
+def run(
+    main: Callable,
+    *,
+    config: bool = True,
+    flag_help: Mapping[str, str] | None = None,
+    positional: str = "",
+    more: str = "",
+):
     """Calls `main(config, **flags)` with what the command line says and exits; never returns.
 
     `flag_help` maps string flags to their help; a flag that is not given arrives as "". With `positional`, one
-    argument without a dash is required and arrives under that name.
+    argument without a dash is required and arrives under that name; with `more`, those after it arrive as a tuple.
     """
     for name, text in (flag_help or {}).items():
         flags.DEFINE_string(name, "", text)
@@ -43,13 +50,15 @@ def run(main: Callable, *, config: bool = True, flag_help: Mapping[str, str] | N
     def start(arguments: list[str]) -> None:
         values = {name: getattr(flags.FLAGS, name) for name in (flag_help or {})}
         try:
-            if bool(positional) != (len(arguments) == 2):
+            if len(arguments) < 1 + bool(positional) or (not more and len(arguments) > 1 + bool(positional)):
                 raise ValueError(
                     f"expected {'one ' + positional if positional else 'no argument without a dash'}, "
                     f"got {arguments[1:]}; --help lists the flags"
                 )
             if positional:
                 values[positional] = arguments[1]
+            if more:
+                values[more] = tuple(arguments[2:])
             main(*_config() if config else (), **values)
         except (ValueError, OSError) as error:
             logging.debug("the mistake was found here", exc_info=True)

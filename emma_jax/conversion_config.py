@@ -41,7 +41,8 @@ SUPPORTED = {
 # What transformers takes where a file, older than the key, lacks it.
 DEFAULTS = {"tie_word_embeddings": False, "initializer_range": 0.02}
 DEFAULT_ROPE_THETA = 10000.0
-DTYPES = ("float32", "bfloat16")
+GENERATION_FILE = "generation_config.json"
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def to_model(config_json: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,9 +99,22 @@ def from_model(model: Mapping[str, Any], dtype: str, token_ids: Mapping[str, int
     }
 
 
-def generation_config(token_ids: Mapping[str, int | None]) -> dict[str, Any]:
-    """generation_config.json: the special tokens, where known."""
-    return {"_from_model_config": True, **{key: value for key, value in token_ids.items() if value is not None}}
+def generation_config(token_ids: Mapping[str, Any]) -> dict[str, Any]:
+    """generation_config.json of a model that has none: the special tokens among `token_ids` that are known."""
+    known = {key: token_ids[key] for key in TOKEN_IDS if token_ids.get(key) is not None}
+    return {"_from_model_config": True, **known}
+
+
+def token_ids(generation: Mapping[str, Any], vocabulary) -> dict[str, Any]:
+    """The special tokens for config.json: those of generation_config.json, which may be several, or the tokenizer's.
+
+    `vocabulary` is a `tokenizer.Tokenizer` or None.
+    """
+    ids = {key: generation.get(key) for key in TOKEN_IDS}
+    for key, value in ids.items():
+        if value is None and vocabulary is not None:
+            ids[key] = getattr(vocabulary, key.replace("_token_id", "_id"))
+    return ids
 
 
 def _rope(config_json: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,8 +33,33 @@ LAYERS = [
         "reporting",
         "data_tasks",
     }
-    | {"conversion_config", "safetensors_folder", "pack_plan", "pack_draws", "pack_stages", "beam_runner"},
-    {"model", "attention", "loss", "sharding", "optimizer", "checkpoint", "tokenizer", "manifest", "store"},
+    | {
+        "conversion_config",
+        "conversion_table",
+        "conversion_stream",
+        "model_card",
+        "verification",
+        "logit_comparison",
+        "reference_loss",
+        "safetensors_folder",
+        "safetensors_file",
+        "pack_plan",
+        "pack_draws",
+        "pack_stages",
+        "beam_runner",
+    },
+    {
+        "model",
+        "attention",
+        "loss",
+        "sharding",
+        "optimizer",
+        "checkpoint",
+        "tokenizer",
+        "tokenizer_json",
+        "manifest",
+        "store",
+    },
     {"packing", "shares", "exchange", "progress", "languages", "metric_writer", "command_line"},
 ]
 SOURCES = [*ROOT.glob("emma_jax/**/*.py"), *ROOT.glob("data_tasks/**/*.py"), *ROOT.glob("configs/*.py")]
@@ -81,7 +106,7 @@ def test_imports_go_downward(path):
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_heavy_packages_stay_where_they_belong(path):
     module, roots = module_of(path), {name.split(".")[0] for name in imports(path)}
-    assert not roots & {"torch", "transformers"}
+    assert not roots & {"torch", "transformers"} or module == "emma_jax.logit_comparison"
     if not module.startswith(("data_tasks", "emma_jax.pack")):
         assert not roots & {"tensorflow", "seqio", "tensorflow_datasets"}
     if module.startswith(("emma_jax.corpus", "emma_jax.languages", "emma_jax.manifest", "emma_jax.report")):

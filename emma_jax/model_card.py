@@ -1,0 +1,6 @@
+def base_name(source, config_json):
+    return ""
+
+
+def write(*a):
+    pass
