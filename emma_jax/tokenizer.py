@@ -1,25 +1,25 @@
 """The tokenizer of a folder, and what its files say: text to ids and back.
 
-Owns loading (`tokenizer.model` of SentencePiece, or `tokenizer.json` of Hugging Face), and how the one is written as
-the other. It does not train (`train_tokenizer`), and puts no BOS or EOS around a text: where documents begin and end
-is known by `data_tasks`.
+Owns loading (`tokenizer.model` of SentencePiece, or `tokenizer.json` of Hugging Face) and what both can do. It does not
+train (`train_tokenizer`) nor write the one as the other (`tokenizer_json`), and puts no BOS or EOS around a text: where
+documents begin and end is known by `data_tasks`.
 
 Ids are those of the text alone. What looks like a special token in a text is text, so no document can end itself. For a
 tokenizer that is trained here `decode(encode(text)) == text` for every text but one that holds U+2581, which
 SentencePiece uses for the space and gives back as a space.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import sentencepiece
 import tokenizers
 from etils import epath
-from tokenizers import decoders, models, normalizers, processors
 
 MODEL_FILE = "tokenizer.model"
 JSON_FILE = "tokenizer.json"
@@ -27,6 +27,9 @@ SETTINGS_FILE = "tokenizer_config.json"
 FILES = (MODEL_FILE, JSON_FILE, SETTINGS_FILE, "special_tokens_map.json")  # what an export takes along
 
 SPACE = "\u2581"
+BYTE_LEVEL_SPACE = "\u0120"
+
+Span = tuple[int, int]
 
 
 class Engine(Protocol):
@@ -34,6 +37,9 @@ class Engine(Protocol):
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, without special tokens."""
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[Span]]:
+        """Ids of a text, and the characters of which each holds at least one byte."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, of which none is special."""
@@ -56,12 +62,32 @@ class Tokenizer:
     engine: Engine = dataclasses.field(repr=False, compare=False)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without BOS and EOS."""
-        return self.engine.encode([text])[0]
+        """Ids of a text, without BOS and EOS. Raises ValueError if it has a lone surrogate."""
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without BOS and EOS."""
-        return self.engine.encode(list(texts))
+        """Ids of each text, without BOS and EOS, on all cores. Raises ValueError if one has a lone surrogate."""
+        texts = list(texts)
+        with _naming_surrogates(texts):
+            return self.engine.encode(texts)
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[Span]]:
+        """Ids of a text as `encode` gives them, and the span in it, start and end in characters, of each.
+
+        A span is the characters of which the token holds at least one byte, so tokens that share the bytes of a
+        character share its span. What a normaliser makes of a character counts as that character; what it drops, or
+        joins to the characters before, goes with the token of those; a space that it puts before the text is of no
+        character, and its span is empty.
+
+        >>> single_bytes = tokenizers.models.BPE({"a": 0, "<0xC3>": 1, "<0xA9>": 2}, [], byte_fallback=True)
+        >>> engine = _HuggingFace(tokenizers.Tokenizer(single_bytes))
+        >>> Tokenizer(3, 0, 0, None, "", (), engine).encode_with_offsets("aéa")
+        ([0, 1, 2, 0], [(0, 1), (1, 2), (1, 2), (2, 3)])
+
+        Raises ValueError if the text has a lone surrogate.
+        """
+        with _naming_surrogates([text]):
+            return self.engine.encode_with_offsets(text)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; BOS, EOS and padding have none. Bytes that are no UTF-8 become U+FFFD."""
@@ -110,66 +136,33 @@ def copy_files(source, target) -> None:
             (target / name).write_bytes((epath.Path(source) / name).read_bytes())
 
 
-def to_json(model: bytes) -> str:
-    """`tokenizer.json` with the same ids as a SentencePiece BPE model with byte fallback, identity normalisation and no
-    dummy prefix; the Hugging Face form adds BOS where special tokens are asked for, as Llama's does.
-
-    SentencePiece joins any two neighbours whose union is a piece, the best piece first, the leftmost among equals;
-    `tokenizers` only joins pairs that are listed. One pair per piece is enough: what a span becomes before it is joined
-    to one piece depends on the span alone, since nothing was joined across its ends. So the pair is the last one joined
-    in the piece by itself.
-
-    Raises ValueError if the model is of another kind.
-    """
-    processor = _parse_model(model, MODEL_FILE)
-    if processor.encode("\x01", out_type=str) != ["<0x01>"] or processor.decode(processor.encode(" \x01 ")) != " \x01 ":
-        raise ValueError(f"{MODEL_FILE} has no byte fallback or changes spaces; it cannot be written as {JSON_FILE}")
-    pieces = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
-    # Neither control and byte pieces, nor what no text can become.
-    made = [i for i, piece in enumerate(pieces) if processor.encode(piece.replace(SPACE, " ")) == [i]]
-    # Scores fall in the order in which pieces were found; single characters come after all of them.
-    rank = {pieces[i]: order for order, i in enumerate(sorted(made, key=processor.get_score, reverse=True))}
-    merges = [merge for piece in rank if (merge := last_merge(piece, rank))]
-
-    vocabulary = {piece: i for i, piece in enumerate(pieces)}
-    unknown = pieces[processor.unk_id()]
-    tokenizer = tokenizers.Tokenizer(
-        models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
-    )
-    tokenizer.normalizer = normalizers.Replace(" ", SPACE)
-    tokenizer.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
-    bos = pieces[processor.bos_id()]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, processor.bos_id())]
-    )
-    return tokenizer.to_str()
-
-
-def last_merge(piece: str, rank: Mapping[str, int]) -> tuple[str, str] | None:
-    """The two parts that byte-pair encoding joins last to make `piece`; None for a character, or if it never makes it.
-
-    `rank` of a piece is the lower the earlier it is made.
-
-    >>> last_merge("aaa", {"aa": 0, "aaa": 1, "a": 2}), last_merge("abc", {"bc": 0, "abc": 1, "ab": 2})
-    (('aa', 'a'), ('a', 'bc'))
-    """
-    parts, merge = list(piece), None
-    while len(parts) > 1:
-        ranks = [rank.get(left + right, len(rank)) for left, right in zip(parts, parts[1:], strict=False)]
-        at = ranks.index(min(ranks))  # the leftmost of the best
-        if ranks[at] == len(rank):
-            return None
-        merge = (parts[at], parts[at + 1])
-        parts[at : at + 2] = ["".join(merge)]
-    return merge
-
-
 @dataclasses.dataclass(frozen=True)
 class _SentencePiece:
     processor: sentencepiece.SentencePieceProcessor
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.processor.encode(texts)
+        if len(texts) == 1:  # each batch starts threads of its own, which takes longer than most texts
+            return [self.processor.encode(texts[0])]
+        return self.processor.encode(texts, num_threads=-1)
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[Span]]:
+        # Of the tokens that share a character the library gives it to the last one only; so here the tokens are laid
+        # along the bytes of the normalised text, of which it says what they come from.
+        ids, pieces = self.processor.encode(text), self.processor.encode(text, out_type=str)
+        normalised, origins = self.processor.normalize(text, with_offsets=True)
+        sources = [(origin, min(origin + 1, len(text))) for origin in origins]
+        if self.processor.normalize("a").startswith(SPACE):
+            sources[0] = (origins[0], origins[0])
+        sources_of_bytes = [
+            source for character, source in zip(normalised, sources, strict=False) for _ in character.encode()
+        ]
+        spans, at = [], 0
+        for i, piece in zip(ids, pieces, strict=True):
+            first = at
+            at += 1 if self.processor.is_byte(i) else len(piece.encode())
+            spans.append((sources_of_bytes[first][0], sources_of_bytes[at - 1][1]))
+        assert at == len(sources_of_bytes)
+        return ids, _without_gaps(spans, len(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.processor.decode(ids)
@@ -183,8 +176,43 @@ class _HuggingFace:
         self.tokenizer.encode_special_tokens = True  # the names of special tokens are text; pickling forgets this
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[Span]]:
+        self.tokenizer.encode_special_tokens = True
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        spans = encoding.offsets
+        # A space that is put before the text is said to be of the first character, as is the token after it.
+        if encoding.tokens[:1] in ([SPACE], [BYTE_LEVEL_SPACE]) and spans[1:] and spans[0][0] == spans[1][0]:
+            spans[0] = (spans[0][0], spans[0][0])
+        return encoding.ids, _without_gaps(spans, len(text))
+
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def _without_gaps(spans: Sequence[Span], length: int) -> list[Span]:
+    """Spans that reach to the next character that is in any of them, or to the end of the text; empty ones stay so."""
+    held = bytearray(length + 1)
+    for start, end in spans:
+        held[start:end] = b"\1" * (end - start)
+    held[length] = 1
+    return [(start, held.index(1, end) if start < end else end) for start, end in spans]
+
+
+@contextlib.contextmanager
+def _naming_surrogates(texts: Sequence[str]) -> Iterator[None]:
+    """Says where the lone surrogate is that made a library refuse; only then, since looking takes time."""
+    try:
+        yield
+    except (TypeError, RuntimeError):  # what they raise says neither what nor where
+        for number, text in enumerate(texts):
+            if found := re.search("[\ud800-\udfff]", text):
+                name = f"text {number} of the batch" if len(texts) > 1 else "the text"
+                fault = f"a lone surrogate, U+{ord(found[0]):04X}, at position {found.start()} (counted from 0)"
+                raise ValueError(
+                    f"{name} has {fault}, which UTF-8 cannot hold; "
+                    "mend it with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
+                ) from None
+        raise
 
 
 def _of_processor(processor: sentencepiece.SentencePieceProcessor, **described) -> Tokenizer:
@@ -249,6 +277,7 @@ def _parse_json(content: bytes, path) -> tokenizers.Tokenizer:
         raise ValueError(f"{path} is damaged or cut short ({error}); copy or train it again") from error
     tokenizer.no_truncation()  # some folders say how their model was evaluated
     tokenizer.no_padding()
+    tokenizer.post_processor = None  # adds what is never asked for, and can cut spaces off the offsets
     return tokenizer
 
 

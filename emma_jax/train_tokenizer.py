@@ -2,8 +2,8 @@
 
 Owns which text it is trained on, the settings, and the files in `config.tokenizer.folder`: `tokenizer.model`, the same
 as `tokenizer.json` and `tokenizer_config.json` for Hugging Face, and `training.json`, which says what it was trained
-on. How the two formats relate is the business of `tokenizer`. A continued model keeps its base's tokenizer and needs
-none of this.
+on. How the two formats relate is the business of `tokenizer_json`. A continued model keeps its base's tokenizer and
+needs none of this.
 """
 
 import io
@@ -19,7 +19,7 @@ from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
-from emma_jax import command_line, manifest, tokenizer
+from emma_jax import command_line, manifest, tokenizer, tokenizer_json
 
 VERSION = 1
 RECORD_FILE = "training.json"
@@ -58,7 +58,7 @@ def main(config: ConfigDict) -> None:
     num_bytes = sum(len(line.encode()) for line in lines)
     logging.info("training %d pieces on %d lines, %.1f MB", section.vocab_size, len(lines), num_bytes / 1e6)
     model = train(lines, section.vocab_size, section.character_coverage)
-    assert _same_ids(model, tokenizer.to_json(model), lines[:: len(lines) // CHECKED_LINES + 1])
+    assert _same_ids(model, tokenizer_json.to_json(model), lines[:: len(lines) // CHECKED_LINES + 1])
     write(folder, model, record)
     trained = tokenizer.load(section.folder)
     num_tokens = sum(map(len, trained.encode_batch(lines)))
@@ -207,7 +207,7 @@ def write(folder: epath.Path, model: bytes, record: Mapping) -> None:
         RECORD_FILE: _json_bytes(record),
         tokenizer.MODEL_FILE: model,
         tokenizer.SETTINGS_FILE: _json_bytes(settings),
-        tokenizer.JSON_FILE: tokenizer.to_json(model).encode(),
+        tokenizer.JSON_FILE: tokenizer_json.to_json(model).encode(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():

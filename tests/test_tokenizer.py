@@ -12,9 +12,9 @@ import pytest
 import sentencepiece
 import tiny_corpus
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from emma_jax import tokenizer, train_tokenizer
+from emma_jax import tokenizer, tokenizer_json, train_tokenizer
 
 SENTENCES = [line for code in tiny_corpus.SENTENCES for line in tiny_corpus.sentences(code, 60)]
 ODD = [
@@ -95,7 +95,7 @@ def test_formats_agree_where_a_piece_can_be_joined_in_several_ways(seed):
     lines = ["".join(rng.choice(letters) for _ in range(rng.randint(5, 40))) for _ in range(200)]
     model = train_tokenizer.train(lines, 272, 1.0)
     ours = sentencepiece.SentencePieceProcessor(model_proto=model)
-    theirs = tokenizers.Tokenizer.from_str(tokenizer.to_json(model))
+    theirs = tokenizers.Tokenizer.from_str(tokenizer_json.to_json(model))
     texts = ["".join(rng.choice(letters) for _ in range(rng.randint(1, 60))) for _ in range(2000)]
     assert ours.encode(texts) == [e.ids for e in theirs.encode_batch(texts, add_special_tokens=False)]
 
@@ -156,6 +156,59 @@ def test_a_byte_level_tokenizer_keeps_id_0_and_its_texts_whole(llama_folder):
     assert loaded.fingerprint == hashlib.sha256(content).hexdigest()
 
 
+def test_a_lone_surrogate_is_named_with_its_place_and_a_way_out(folder, json_folder, llama_folder):
+    for loaded in map(tokenizer.load, (folder, json_folder, llama_folder)):
+
+        def error(function, argument) -> str:
+            with pytest.raises(ValueError) as raised:
+                function(argument)
+            assert "\n" not in str(raised.value)
+            return str(raised.value)
+
+        for function in (loaded.encode, loaded.encode_with_offsets):
+            assert "the text has a lone surrogate, U+D83D, at position 2" in error(function, "é \ud83d\ude00")
+            assert "U+DFFF, at position 0" in error(function, "\udfff")
+        assert "the text has a lone surrogate, U+D800, at position 1" in error(loaded.encode_batch, ["a\ud800"])
+        message = error(loaded.encode_batch, iter(["Watu", "", "\U0001f600a\udc80", "\ud800"]))
+        assert "text 2 of the batch has a lone surrogate, U+DC80, at position 2" in message
+        way_out = message.split("mend it with ")[1]
+        for text, mended in {"a\udc80b": "a\ufffdb", "\ud83d\ude00": "\U0001f600", "\ufeffa": "\ufeffa"}.items():
+            assert loaded.decode(loaded.encode(eval(way_out, {"text": text}))) == mended
+        with pytest.raises(TypeError):
+            loaded.encode_batch(["a", 3])
+
+
+def test_offsets_are_the_same_in_both_formats(folder, json_folder):
+    ours, theirs = tokenizer.load(folder), tokenizer.load(json_folder)
+    for text in SENTENCES[::20] + ODD + random_texts(1000, seed=3):
+        ids, spans = ours.encode_with_offsets(text)
+        assert (ids, spans) == theirs.encode_with_offsets(text)
+        assert ids == ours.encode(text)
+    assert ours.encode_with_offsets("\U0001f600 \u2581")[1] == [(0, 1)] * 4 + [(1, 2), (2, 3)]
+
+
+def test_offsets_are_of_the_text_whatever_a_byte_level_tokenizer_makes_of_it(llama_folder, tmp_path):
+    model = tokenizers.Tokenizer.from_file(str(llama_folder / "tokenizer.json"))
+    model.normalizer = normalizers.NFC()
+    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    model.post_processor = processors.ByteLevel(trim_offsets=True)
+    (tmp_path / "tokenizer.json").write_text(model.to_str())
+    (tmp_path / "tokenizer_config.json").write_bytes((llama_folder / "tokenizer_config.json").read_bytes())
+    ids, spans = tokenizer.load(tmp_path).encode_with_offsets("Xe\u0301  Ye\u0301")
+    assert [model.id_to_token(i) for i in ids] == [
+        "\u0120",
+        "X",
+        "\u00c3",
+        "\u00a9",
+        "\u0120",
+        "\u0120",
+        "Y",
+        "\u00c3",
+        "\u00a9",
+    ]
+    assert spans == [(0, 0), (0, 1), (1, 3), (1, 3), (3, 4), (4, 5), (5, 6), (6, 8), (6, 8)]
+
+
 def test_a_pickled_tokenizer_is_the_same(folder, llama_folder):
     for loaded in map(tokenizer.load, (folder, llama_folder)):
         copy = pickle.loads(pickle.dumps(loaded))
@@ -194,4 +247,4 @@ def test_only_a_model_that_keeps_spaces_is_written_as_json():
         minloglevel=2,
     )  # fmt: skip
     with pytest.raises(ValueError, match="changes spaces"):
-        tokenizer.to_json(model.getvalue())
+        tokenizer_json.to_json(model.getvalue())

@@ -7,7 +7,7 @@ import pytest
 import tiny_corpus
 
 from configs import base
-from emma_jax import tokenizer, train_tokenizer
+from emma_jax import tokenizer, tokenizer_json, train_tokenizer
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_no_piece_holds_a_newline(tmp_path):
     lines = [f"one\ntwo {i}\nthree" for i in range(200)]
     corpus = tiny_corpus.write(tmp_path, {"eng_Latn": {"train": lines}})
     model = train_tokenizer.train(list(train_tokenizer.sentences(corpus, 1000)), 290, 1.0)
-    assert not [piece for piece in json.loads(tokenizer.to_json(model))["model"]["vocab"] if "\n" in piece]
+    assert not [piece for piece in json.loads(tokenizer_json.to_json(model))["model"]["vocab"] if "\n" in piece]
 
 
 @pytest.mark.parametrize(
