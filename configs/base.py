@@ -171,6 +171,7 @@ def _set_training(config: ConfigDict) -> None:
         dict(
             steps=0,
             base="",  # a workdir whose parameters the run starts from; empty: random initial parameters
+            start_loss_tolerance=0.05,  # nats per token between the base's loss here and by transformers (hf verify)
             microbatches=1,
             validate_every_steps=1000,  # also at the first and the last step; 0: never
             validation_batch_rows=64,

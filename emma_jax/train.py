@@ -100,7 +100,10 @@ def begin(config, program: Program, checkpoints: Checkpoints, data: TrainingData
         data.check_base(base.metadata(base_step), config.train.base)
         logging.info("starting from the parameters of %s at its step %d", config.train.base, base_step)
         state = random_state()._replace(params=None)
-        return 0, state._replace(params=base.restore_params(base_step, program.state.params))
+        state = state._replace(params=base.restore_params(base_step, program.state.params))
+        if base_step == 0:
+            data.check_start(program, state.params, config.train.base)
+        return 0, state
     logging.info("starting from random parameters")
     return 0, random_state()
 

@@ -6,7 +6,10 @@ they go `sharding`.
 
 import json
 
-from emma_jax import input_pipeline, sharding, tokenizer, validation
+import numpy as np
+from absl import logging
+
+from emma_jax import input_pipeline, packing, reference_loss, sharding, tokenizer, validation
 from emma_jax.checkpoint import Metadata
 from emma_jax.program import Program
 
@@ -59,6 +62,38 @@ class TrainingData:
             return validation.summary(validation.validate(slice_sums, params, batches, rows.task_bytes))
 
         return validate
+
+    def check_start(self, program: Program, params, base: str) -> None:
+        """Raises ValueError unless the parameters that came from the workdir `base` have the loss that they should.
+
+        That is the loss on a few rows by another implementation, which `emma_jax.hf verify` leaves in a base. It finds
+        what a comparison of the base could not: a fault of this machine, mesh or configuration.
+        """
+        reference = reference_loss.read(base)
+        if reference is None:
+            logging.warning("%s has no %s: its loss at the start is not checked", base, reference_loss.FILE)
+            return
+        count, length = self._config.train.validation_batch_rows, self._config.pack.row_length
+        rows = [packing.join([(0, np.array(row[: length + 1], packing.ID_TYPE))]) for row in reference.rows]
+        rows += [packing.empty_row()] * (-len(rows) % count)
+        arrays = [packing.model_arrays(row, length) for row in rows]
+        block, num_blocks = sharding.host_block(self._shardings["tokens"], count)
+        own = slice(block * count // num_blocks, (block + 1) * count // num_blocks)
+        batches = (
+            {name: np.stack([array[name] for array in arrays[start : start + count][own]]) for name in arrays[0]}
+            for start in range(0, len(rows), count)
+        )
+        replicated = sharding.replicated(self._shardings["tokens"].mesh)
+        sums = validation.make_slice_sums(program.score, 1, replicated)
+        placed = (self._to_devices(batch, num_blocks) for batch in batches)
+        loss = validation.validate(sums, params, placed, {"reference": 1})["reference"].loss
+        wanted, tolerance = reference.loss(length), self._config.train.start_loss_tolerance
+        logging.info("loss at the start: %.4f, by %s %.4f", loss, reference.computed_by, wanted)
+        if not abs(loss - wanted) <= tolerance:
+            raise ValueError(
+                f"the loss of {base} is {loss:.4f} here and {wanted:.4f} by {reference.computed_by}, more than "
+                f"train.start_loss_tolerance of {tolerance} apart: what is trained would not be that model"
+            )
 
     def metadata(self, step: int) -> Metadata:
         """What the checkpoint of `step` is to say of itself."""
