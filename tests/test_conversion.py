@@ -1,7 +1,10 @@
 """Conversion: bit for bit in both directions, whole or not at all, and refused before anything is written."""
 
 import json
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -189,9 +192,50 @@ def test_an_interrupted_export_leaves_nothing_and_can_be_repeated(original, tmp_
     ]  # fmt: skip
 
 
+def test_an_export_killed_at_any_moment_never_looks_complete(original, tmp_path):
+    """Killed after each file operation in turn, until one goes through."""
+    code = f"""
+import os, signal, sys
+sys.path[:0] = [{str(pathlib.Path(__file__).parent)!r}]
+from emma_jax import conversion, safetensors_folder
+safetensors_folder.SHARD_BYTES = 200_000
+left = int(sys.argv[1])
+def audit(event, arguments):
+    global left
+    if event == "open" and ".partial" in str(arguments[0]) or event in ("os.rename", "os.mkdir"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(audit)
+conversion.export_hf(sys.argv[2], sys.argv[3], "float32")
+"""
+    target, moments = tmp_path / "hf", (0, 3, 8, 14, 18, 10_000)
+    for moment in moments:
+        command = [sys.executable, "-c", code, str(moment), str(original[0] / "run"), str(target)]
+        status = subprocess.run(command, capture_output=True, text=True)
+        assert (status.returncode == 0) == (moment == moments[-1]), status.stderr
+        assert target.exists() == (moment == moments[-1])
+    assert_same_bits(tensors_in(target), tensors_in(original[0] / "hf"))
+
+
 def test_a_failed_write_is_an_os_error_that_names_the_file(tmp_path):
     with pytest.raises(OSError, match="model.safetensors could not be written: No such file"):
         safetensors_file.write(tmp_path / "no folder" / "model.safetensors", {}, np.dtype("f4"), None, {})
+
+
+def test_an_export_that_reads_back_otherwise_is_no_export(original, tmp_path, monkeypatch):
+    write = safetensors_file.write
+
+    def write_and_damage(path, *arguments):
+        write(path, *arguments)
+        with open(path, "r+b") as file:
+            file.seek(-3, 2)
+            file.write(b"\x01")
+
+    monkeypatch.setattr(safetensors_file, "write", write_and_damage)
+    with pytest.raises(OSError, match="lm_head.weight reads back otherwise than it was written"):
+        conversion.export_hf(str(original[0] / "run"), str(tmp_path / "hf"), "float32")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_special_tokens_and_tokenizer_files_travel(original, tmp_path):
@@ -243,11 +287,34 @@ QUERY = "model.layers.1.self_attn.q_proj.weight"
         (lambda tensors: tensors.update({QUERY: np.zeros((128, 64), np.int8)}), "q_proj.* stored as I8"),
         (lambda tensors: tensors.update({"model.layers.1.self_attn.q_proj.bias": np.zeros(8)}), "q_proj.bias is no"),
         (lambda tensors: tensors.update({"model.layers.3.mlp.up_proj.weight": np.zeros(8)}), "layers.3.* is no"),
+        (lambda tensors: tensors[QUERY].__setitem__((127, 63), np.nan), "q_proj.* infinite or not a number"),
+        (lambda tensors: tensors["lm_head.weight"].__setitem__((0, 0), -np.inf), "lm_head.* infinite or not"),
     ],
-    ids=["missing", "shape", "dtype", "bias", "layer"],
+    ids=["missing", "shape", "dtype", "bias", "layer", "nan", "infinite"],
 )
 def test_wrong_tensors_are_named(copy, tmp_path, change, message):
     rewrite(copy, change)
+    assert_import_refused(copy, tmp_path, message)
+
+
+def test_nan_is_found_in_half_precision(original, tmp_path):
+    conversion.export_hf(str(original[0] / "run"), str(tmp_path / "half"), "bfloat16")
+    rewrite(tmp_path / "half", lambda tensors: tensors[QUERY].__setitem__((3, 5), np.nan))
+    assert_import_refused(tmp_path / "half", tmp_path, "q_proj.* infinite or not a number")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(num_hidden_layers=4), "lacks the tensor model.layers.3.self_attn.q_proj.weight"),
+        (dict(num_hidden_layers=2), "model.layers.2.* is no tensor of the Llama that config.json describes"),
+        (dict(hidden_size=32), "embed_tokens.* shape .320, 64., by config.json it is .320, 32."),
+        (dict(vocab_size=400), "embed_tokens.* by config.json it is .400, 64."),
+    ],
+    ids=str,
+)
+def test_a_config_of_another_size_is_named(copy, tmp_path, changes, message):
+    change_json(copy / "config.json", **changes)
     assert_import_refused(copy, tmp_path, message)
 
 
