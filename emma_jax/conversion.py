@@ -103,6 +103,7 @@ def export_hf(source: str, target: str, dtype: str) -> None:
     workdir, config, checkpoints, step = open_workdir(source)
     vocabulary = load_tokenizer(workdir / "tokenizer", config)
     folder, is_first = safetensors_folder.unfinished(target), jax.process_index() == 0
+    safetensors_folder.check_space(target, conversion_table.num_bytes(config, NUMPY_DTYPES[dtype]))
     logging.info("exporting step %d of %s as %s", step, workdir, dtype)
     if is_first:
         safetensors_folder.begin(target)

@@ -98,6 +98,12 @@ def sizes_of(config) -> dict[str, int]:
     }
 
 
+def num_bytes(config, dtype: np.dtype) -> int:
+    """Bytes of all tensors of a model in `dtype`."""
+    sizes = sizes_of(config)
+    return dtype.itemsize * sum(math.prod(tensor.shape(sizes)) for _, _, tensor in tensors_of(config))
+
+
 def check_tensors(reader, config) -> None:
     """Raises ValueError, naming the tensor, unless `reader` holds just the tensors of `config` in their shapes.
 

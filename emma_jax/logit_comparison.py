@@ -166,9 +166,7 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _check_memory(config: dict) -> None:
-    frozen = FrozenConfigDict(config)
-    sizes = conversion_table.sizes_of(frozen)
-    needed = 2 * 4 * sum(int(np.prod(tensor.shape(sizes))) for _, _, tensor in conversion_table.tensors_of(frozen))
+    needed = 2 * conversion_table.num_bytes(FrozenConfigDict(config), np.dtype(np.float32))
     there = psutil.virtual_memory().available
     if needed > there:
         raise ValueError(

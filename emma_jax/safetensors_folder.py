@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 
@@ -139,6 +140,18 @@ def begin(target) -> None:
     folder.mkdir(parents=True)
     if is_bucket(target):
         (folder / UNFINISHED_FILE).write_text("This folder is being written, or its export failed.\n")
+
+
+def check_space(target, num_bytes: int) -> None:
+    """Raises OSError if the disk that `target` is to be on has less room than that; a bucket always has it."""
+    if is_bucket(target):
+        return
+    folder = epath.Path(os.path.abspath(target)).parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise OSError(f"{target} takes {num_bytes:,} bytes and its disk has {free:,} left: free some, or name another")
 
 
 def finish(target) -> None:

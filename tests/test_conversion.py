@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -235,6 +236,13 @@ def test_an_export_that_reads_back_otherwise_is_no_export(original, tmp_path, mo
     monkeypatch.setattr(safetensors_file, "write", write_and_damage)
     with pytest.raises(OSError, match="lm_head.weight reads back otherwise than it was written"):
         conversion.export_hf(str(original[0] / "run"), str(tmp_path / "hf"), "float32")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(original, tmp_path, monkeypatch):
+    monkeypatch.setattr(safetensors_folder.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match=r"hf takes [\d,]+ bytes and its disk has 1,000 left"):
+        conversion.export_hf(str(original[0] / "run"), str(tmp_path / "new" / "hf"), "float32")
     assert list(tmp_path.iterdir()) == []
 
 
