@@ -95,6 +95,7 @@ def export_params(checkpoints: Checkpoints, step: int, config, folder: epath.Pat
 
     def read(names: list[str]) -> Iterator[np.ndarray]:
         leaves = checkpoints.read_params(step, [tensors[name][0] for name in names])
+        digests.update((name, digest(leaves[tensors[name][0]], dtype)) for name in names)
         return (leaves.pop(tensors[name][0]) for name in names)
 
     # Each reading costs some milliseconds, so small arrays are read together.
@@ -105,9 +106,7 @@ def export_params(checkpoints: Checkpoints, step: int, config, folder: epath.Pat
     leaves = itertools.chain.from_iterable(_one_ahead(read, groups))
 
     def blocks(name: str) -> Iterator[np.ndarray]:
-        leaf = next(leaves)
-        digests[name] = digest(leaf, dtype)
-        view = tensors[name][1].to_theirs(leaf, sizes)
+        view = tensors[name][1].to_theirs(next(leaves), sizes)
         for block in _in_blocks(view):
             done.append(block.size * dtype.itemsize)
             yield (block if view.flags.c_contiguous else _transposed(block)).astype(dtype, copy=False)

@@ -1,9 +1,9 @@
 """Rate and memory of both directions at the size of 8B, against `cp` of the same files: run by hand.
 
 `python tests/benchmarks/conversion.py FOLDER` needs 50 GB free there. It makes an 8B-shaped random model in bfloat16,
-converts it to a workdir and back with `cp` before and after each, compares the two folders' hashes, and deletes each
-intermediate after its hash. Rates count bytes read plus written; a conversion's only those of the two folders, though
-it reads its source or target once more to check it. `--layers=4` is a smaller model.
+converts it to a workdir and back with `cp` before each, all from a cold page cache, compares the two folders' hashes,
+and deletes each intermediate after its hash. Rates count bytes read plus written; a conversion's only those of the two
+folders, though it reads its source or target once more to check it. `--layers=4` is a smaller model.
 """
 
 import argparse
@@ -112,7 +112,7 @@ def write_random_model(folder: pathlib.Path, config) -> None:
 
 def timed(name: str, command: list, *folders: pathlib.Path) -> tuple[float, float]:
     """(GB/s, peak RSS in bytes) of a command that reads the first folder and writes the second."""
-    os.sync()
+    forget_files()
     start = time.monotonic()
     process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -124,6 +124,15 @@ def timed(name: str, command: list, *folders: pathlib.Path) -> tuple[float, floa
         f"{name}: {seconds:.1f} s, {num_bytes / 1e9:.2f} GB, {rate:.2f} GB/s, peak RSS {peak / GIB:.2f} GiB", flush=True
     )
     return rate, peak
+
+
+def forget_files() -> None:
+    """Empties the page cache, so that each command finds its files on the disk; that takes root on Linux."""
+    os.sync()
+    try:
+        pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
+    except OSError:
+        print("the page cache could not be emptied: what was touched last is faster")
 
 
 def hashes(folder: pathlib.Path) -> dict[str, str]:
