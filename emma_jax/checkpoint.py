@@ -68,6 +68,9 @@ class _DeferredHandler(ocp.type_handlers.ArrayHandler):
             while in_flight and sum(num_bytes for num_bytes, _ in in_flight) + value.nbytes > IN_FLIGHT_BYTES:
                 await in_flight.pop(0)[1]
             array = await asyncio.to_thread(value.make)
+            # Orbax's limiter of bytes in flight serves one event loop, and each call here has a loop of its own: two of
+            # them would wait for each other for ever.
+            info.byte_limiter = None
             futures = await super().serialize([array], [info], [arg])
             written = asyncio.to_thread(lambda futures=futures: [future.result() for future in futures])
             in_flight.append((value.nbytes, asyncio.ensure_future(written)))
@@ -81,7 +84,10 @@ class Checkpoints:
     """The checkpoints of one workdir. `config` is config.checkpoint; without it, for reading only."""
 
     def __init__(self, workdir, config=None):
-        self.folder = epath.Path(workdir).absolute() / "checkpoints"
+        workdir = epath.Path(workdir)
+        if "://" not in os.fspath(workdir):  # epath would put the current folder before a bucket
+            workdir = workdir.absolute()
+        self.folder = workdir / "checkpoints"
         self._every_steps = config.save_every_steps if config else 1
         options = ocp.CheckpointManagerOptions(
             max_to_keep=config and config.keep,
