@@ -26,3 +26,17 @@ use_environment() {
     touch "$stamp"
   fi
 }
+
+# `install_beside FOLDER PACKAGE...` makes .venv/FOLDER hold just these packages, without what they require, for a
+# process that has it first on PYTHONPATH.
+install_beside() {
+  local folder=.venv/$1 stamp
+  shift
+  stamp=$folder/installed-$(printf '%s ' "$@" | sha256sum | cut -c1-16)
+  if [ ! -e "$stamp" ]; then
+    echo "installing into $folder: $*"
+    rm -rf "$folder"
+    python -m pip install --quiet --disable-pip-version-check --no-deps --target "$folder" "$@"
+    touch "$stamp"
+  fi
+}
