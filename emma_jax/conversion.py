@@ -102,6 +102,7 @@ def export_hf(source: str, target: str, dtype: str) -> None:
     safetensors_folder.check_new(target)
     workdir, config, checkpoints, step = open_workdir(source)
     vocabulary = load_tokenizer(workdir / "tokenizer", config)
+    metadata = checkpoints.metadata(step)  # on all hosts: Orbax waits for them
     folder, is_first = safetensors_folder.unfinished(target), jax.process_index() == 0
     safetensors_folder.check_space(target, conversion_table.num_bytes(config, NUMPY_DTYPES[dtype]))
     logging.info("exporting step %d of %s as %s", step, workdir, dtype)
@@ -113,7 +114,6 @@ def export_hf(source: str, target: str, dtype: str) -> None:
         conversion_stream.wait_for_all("written")
         if is_first:
             tokenizer.copy_files(workdir / "tokenizer", folder)
-            metadata = checkpoints.metadata(step)
             ids = conversion_config.token_ids(_generation_config(folder), vocabulary)
             if not (folder / conversion_config.GENERATION_FILE).exists():
                 safetensors_folder.write_json(

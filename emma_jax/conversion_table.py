@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Sizes = Mapping[str, int]  # letter -> size of that dim
 
@@ -155,9 +155,9 @@ def row_sharding(tensor: Tensor, sizes: Sizes, devices: Sequence[jax.Device]) ->
         left //= parts[dim]
         if parts[dim] < sizes[dim]:
             break  # a part that splits a dim holds all of those behind it
-    mesh = jax.make_mesh(
-        (*parts.values(), left), (*parts, "replica"), axis_types=(AxisType.Auto,) * (len(parts) + 1), devices=devices
-    )
+    # Not jax.make_mesh: it wants axes that fit a pod's wires, but nothing is sent here.
+    grid = np.array(devices, object).reshape(*parts.values(), left)
+    mesh = Mesh(grid, (*parts, "replica"), axis_types=(AxisType.Auto,) * grid.ndim)
     return NamedSharding(mesh, PartitionSpec(*(dim if dim in parts else None for dim in tensor.ours)))
 
 

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 
+import fsspec
 import numpy as np
 from etils import epath
 
@@ -21,6 +22,9 @@ SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 SHARD_BYTES = 5 * 10**9  # of tensors in one file, the size of the shards on the Hub
 UNFINISHED_FILE = "UNFINISHED"  # in a folder of a bucket that is being written
+
+# What epath reads buckets with remembers each listing, and so would miss what another host has written since.
+fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 
 class Reader:
@@ -109,9 +113,9 @@ def shards(num_bytes: Mapping[str, int], limit: int) -> list[list[str]]:
     >>> shards({"a": 3, "b": 2, "c": 4, "d": 9, "e": 1}, limit=6)
     [['a', 'b'], ['c'], ['d'], ['e']]
     """
-    groups, size = [[]], 0
+    groups, size = [], 0
     for name, length in num_bytes.items():
-        if groups[-1] and size + length > limit:
+        if not groups or size + length > limit:
             groups.append([])
             size = 0
         groups[-1].append(name)

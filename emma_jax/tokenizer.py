@@ -24,7 +24,12 @@ from etils import epath
 MODEL_FILE = "tokenizer.model"
 JSON_FILE = "tokenizer.json"
 SETTINGS_FILE = "tokenizer_config.json"
-FILES = (MODEL_FILE, JSON_FILE, SETTINGS_FILE, "special_tokens_map.json")  # what an export takes along
+CARD_FILE = "README.md"  # of the model that the tokenizer came with
+LICENCE_FILES = ("LICENSE", "LICENSE.txt", "NOTICE", "USE_POLICY.md")
+FILES = (  # what an export takes along
+    MODEL_FILE, JSON_FILE, SETTINGS_FILE, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "generation_config.json", CARD_FILE, *LICENCE_FILES,
+)  # fmt: skip
 
 SPACE = "\u2581"
 BYTE_LEVEL_SPACE = "\u0120"

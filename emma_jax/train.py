@@ -6,6 +6,7 @@ batches `training_data`, the files `checkpoint` and `metric_writer`. Running it 
 
 import functools
 import json
+import os
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ import psutil
 from absl import logging
 from etils import epath
 
-from emma_jax import command_line, sharding, tokenizer
+from emma_jax import command_line, composition, sharding, tokenizer
 from emma_jax.checkpoint import Checkpoints
 from emma_jax.metric_writer import RunLog
 from emma_jax.program import Program, TrainState, build, bytes_per_device
@@ -54,7 +55,8 @@ def train(config, workdir: epath.Path, program: Program) -> None:
     check_same_run(config, workdir)
     checkpoints = Checkpoints(workdir, config.checkpoint)
     step, state = begin(config, program, checkpoints, data)
-    record_run(config, workdir)
+    base = base_name(config, checkpoints)
+    record_run(config, workdir, data)
     if step == config.train.steps:
         logging.info("%s is done: %d steps are in %s", config.run_name, step, workdir)
         return
@@ -71,7 +73,7 @@ def train(config, workdir: epath.Path, program: Program) -> None:
             log.validation(step, validate(state.params))
         if last or checkpoints.is_due(step):
             log.sync()
-            checkpoints.save(step, state.params, state.optimizer, data.metadata(step))
+            checkpoints.save(step, state.params, state.optimizer, data.metadata(step, base))
         if last:
             break
     checkpoints.close()
@@ -106,6 +108,21 @@ def begin(config, program: Program, checkpoints: Checkpoints, data: TrainingData
         return 0, state
     logging.info("starting from random parameters")
     return 0, random_state()
+
+
+def base_name(config, checkpoints: Checkpoints) -> str:
+    """Name of the model that the run's first parameters came from; empty if they were random.
+
+    A continuation has it from the run's own checkpoint: its base may be gone.
+    """
+    step = checkpoints.latest_step()
+    if step is not None:
+        return checkpoints.metadata(step).base
+    if not config.train.base:
+        return ""
+    base = Checkpoints(config.train.base)
+    metadata = base.metadata(base.latest_step())
+    return metadata.base or metadata.config.get("run_name") or os.path.basename(os.path.abspath(config.train.base))
 
 
 def check_memory(state: TrainState, devices) -> None:
@@ -144,11 +161,12 @@ def check_same_run(config, workdir: epath.Path) -> None:
                 )
 
 
-def record_run(config, workdir: epath.Path) -> None:
-    """Writes the config, if none is there, and the tokenizer of the run to `workdir`; one host does."""
+def record_run(config, workdir: epath.Path, data: TrainingData) -> None:
+    """Writes the config and the composition, where none is there, and the tokenizer to `workdir`; one host does."""
     if jax.process_index() != 0:
         return
     tokenizer.copy_files(config.tokenizer.folder, workdir / "tokenizer")
+    composition.write(workdir, data.composition())
     if not (workdir / "config.json").exists():
         unfinished = workdir / "config.json.partial"
         unfinished.write_text(config.to_json_best_effort(indent=2))

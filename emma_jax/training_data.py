@@ -9,7 +9,7 @@ import json
 import numpy as np
 from absl import logging
 
-from emma_jax import input_pipeline, packing, reference_loss, sharding, tokenizer, validation
+from emma_jax import composition, input_pipeline, packing, reference_loss, sharding, tokenizer, validation
 from emma_jax.checkpoint import Metadata
 from emma_jax.program import Program
 
@@ -95,14 +95,22 @@ class TrainingData:
                 f"train.start_loss_tolerance of {tolerance} apart: what is trained would not be that model"
             )
 
-    def metadata(self, step: int) -> Metadata:
-        """What the checkpoint of `step` is to say of itself."""
+    def composition(self) -> composition.Composition:
+        """What the rows are of: each component with its share of all tokens, each task with its of the component's."""
+        stores = zip(self._rows.stores, self._rows.weights, strict=True)
+        return composition.from_weights(
+            [(found.component, weight, [(task.name, task.tokens) for task in found.tasks]) for found, weight in stores]
+        )
+
+    def metadata(self, step: int, base: str = "") -> Metadata:
+        """What the checkpoint of `step` is to say of itself; `base` names what the run started from."""
         return Metadata(
             config=json.loads(self._config.to_json_best_effort()),
             position_rows=step * self._config.input_pipeline.batch_rows,
             rows=self._rows.fingerprint,
             validation_rows=self._validation_rows.fingerprint if self._validation_rows else "",
             tokenizer=self._vocabulary.fingerprint,
+            base=base,
         )
 
     def check_continues(self, step: int, metadata: Metadata) -> None:

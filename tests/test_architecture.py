@@ -38,6 +38,7 @@ LAYERS = [
         "conversion_table",
         "conversion_stream",
         "model_card",
+        "composition",
         "verification",
         "logit_comparison",
         "reference_loss",

@@ -189,7 +189,8 @@ def test_an_interrupted_export_leaves_nothing_and_can_be_repeated(original, tmp_
     conversion.export_hf(str(original[0] / "run"), str(tmp_path / "hf"), "float32")
     assert not (tmp_path / "hf.partial").exists()
     assert sorted(path.name for path in (tmp_path / "hf").iterdir()) == [
-        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "README.md", "config.json", "generation_config.json", "model.safetensors", "provenance.json", "tokenizer.json",
+        "tokenizer_config.json",
     ]  # fmt: skip
 
 
