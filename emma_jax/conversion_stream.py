@@ -124,7 +124,7 @@ def export_params(checkpoints: Checkpoints, step: int, config, folder: epath.Pat
 
     def read_back(name: str) -> None:
         array = tensors[name][1].to_ours(reader.read(name), sizes)
-        if digest(_contiguous(array), dtype) != digests[name]:
+        if digest(array, dtype) != digests[name]:
             raise OSError(f"{reader.folder}: {name} reads back otherwise than it was written; export again")
         done.append(array.nbytes)
 
@@ -160,9 +160,10 @@ def check_finite(reader: Reader) -> None:
 
 
 def digest(array: np.ndarray, dtype: np.dtype) -> int:
-    """A checksum of the contiguous `array` rounded to `dtype`, whose rounding is never whole in memory."""
+    """A checksum of the values of `array` in order, rounded to `dtype`; neither is ever whole in memory."""
     value = 0
     for block in _in_blocks(array):
+        block = block if array.flags.c_contiguous else _transposed(block)
         value = zlib.crc32(block.astype(dtype, copy=False).reshape(-1).view(np.uint8), value)
     return value
 

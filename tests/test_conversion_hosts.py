@@ -1,26 +1,20 @@
 """Conversion on several hosts: processes under jax.distributed, each of which reads and writes its own part."""
 
-import json
 import math
-import os
-import pathlib
 import shutil
-import socket
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 import random_model
+from conversion_host import run_hosts
 from random_model import model_config, parameters
 from safetensors.numpy import load_file, save_file
 
 from emma_jax import conversion, conversion_table, safetensors_folder
 
-ROOT = pathlib.Path(__file__).parent.parent
 SHARD_BYTES = 100_000
-TIMEOUT_SECONDS = 60
+WHOLE = 10**9
 
 
 @pytest.fixture(scope="module")
@@ -36,34 +30,14 @@ def original(tmp_path_factory):
     return folder
 
 
-def run_hosts(hosts, devices, *commands):
-    """(exit status, what each command did or None, stderr) of each of the hosts, which run the commands together."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-    }
-    script = [sys.executable, str(ROOT / "tests" / "conversion_host.py"), address, str(hosts)]
-    processes = [
-        subprocess.Popen(
-            [*script, str(host), str(SHARD_BYTES), json.dumps(commands)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        )
-        for host in range(hosts)
-    ]  # fmt: skip
-    try:
-        outputs = [process.communicate(timeout=TIMEOUT_SECONDS) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [
-        (process.returncode, json.loads(stdout.splitlines()[-1]) if process.returncode == 0 else None, stderr)
-        for process, (stdout, stderr) in zip(processes, outputs, strict=True)
-    ]
+def import_to(workdir, source):
+    return {"verb": "import", "from": str(source), "to": str(workdir), "shard_bytes": SHARD_BYTES}
+
+
+def export_to(folder, source, shard_bytes):
+    return {
+        "verb": "export", "from": str(source), "to": str(folder), "dtype": "float32", "shard_bytes": shard_bytes
+    }  # fmt: skip
 
 
 def tensors_in(folder):
@@ -75,20 +49,20 @@ def test_each_host_reads_and_writes_its_own_part(original, tmp_path, hosts, devi
     done = run_hosts(
         hosts,
         devices,
-        {"verb": "import", "from": str(original / "hf"), "to": str(tmp_path / "run")},
-        {"verb": "export", "from": str(tmp_path / "run"), "to": str(tmp_path / "hf"), "dtype": "float32"},
+        import_to(tmp_path / "run", original / "hf"),
+        export_to(tmp_path / "hf", tmp_path / "run", SHARD_BYTES),
+        export_to(tmp_path / "whole", tmp_path / "run", WHOLE),
     )
     assert [status for status, _, _ in done] == [0] * hosts, done[0][2]
-    imports, exports = zip(*(seen for _, seen, _ in done), strict=True)
+    imports, exports, whole = zip(*(seen for _, seen, _ in done), strict=True)
 
-    theirs, ours = tensors_in(original / "hf"), tensors_in(tmp_path / "hf")
-    assert theirs.keys() == ours.keys()
-    for name in theirs:
-        assert theirs[name].dtype == ours[name].dtype and theirs[name].tobytes() == ours[name].tobytes(), name
-    assert [path.name for path in tmp_path.iterdir() if path.name not in ("run", "hf")] == []
-    assert sorted(path.name for path in (original / "hf").iterdir()) == sorted(
-        path.name for path in (tmp_path / "hf").iterdir()
-    )
+    theirs = tensors_in(original / "hf")
+    for folder in (tmp_path / "hf", tmp_path / "whole"):
+        ours = tensors_in(folder)
+        assert theirs.keys() == ours.keys()
+        for name in theirs:
+            assert theirs[name].dtype == ours[name].dtype and theirs[name].tobytes() == ours[name].tobytes(), name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", "run", "whole"]
     alone, together = (
         conversion.load_model(str(folder / "run"), random_model.mesh()) for folder in (original, tmp_path)
     )
@@ -110,6 +84,9 @@ def test_each_host_reads_and_writes_its_own_part(original, tmp_path, hosts, devi
             tensor.nbytes for file in seen["written"] for tensor in load_file(tmp_path / "hf" / file).values()
         )
 
+    # Fewer files than hosts: some have nothing to do.
+    assert [seen["written"] for seen in whole] == [["model.safetensors"]] + [[]] * (hosts - 1)
+
 
 def test_a_bad_tensor_stops_all_hosts_before_anything_is_written(original, tmp_path):
     shutil.copytree(original / "hf", tmp_path / "hf")
@@ -118,7 +95,7 @@ def test_a_bad_tensor_stops_all_hosts_before_anything_is_written(original, tmp_p
     name = min(tensors)
     tensors[name].reshape(-1)[5] = np.nan
     save_file(tensors, file)
-    done = run_hosts(2, 1, {"verb": "import", "from": str(tmp_path / "hf"), "to": str(tmp_path / "run")})
+    done = run_hosts(2, 1, import_to(tmp_path / "run", tmp_path / "hf"))
     for status, _, stderr in done:
         assert status == 2, stderr
         assert stderr.splitlines()[-1] == f"error: {tmp_path}/hf: {name} holds values that are infinite or not a number"
