@@ -39,7 +39,7 @@ def pair(request, tmp_path_factory):
     config = model_config(**MODELS[request.param])
     params = parameters(config)
     random_model.write_workdir(folder / "run", config, params)
-    conversion.export_hf(str(folder / "run"), str(folder / "hf"), "float32", random_model.mesh())
+    conversion.export_hf(str(folder / "run"), str(folder / "hf"), "float32")
     return config, params, transformers.LlamaForCausalLM.from_pretrained(folder / "hf")
 
 
