@@ -1,16 +1,21 @@
 """Language codes `xxx_Ssss`: what is one, its English name, the letters of its script, and its resource class by size.
 
 A code is ISO 639-3 and ISO 15924 joined by an underscore. Owns the facts about codes; how the spellings of a source
-become codes is the business of `corpus.codes`.
+become codes is the business of `corpus.codes`. What languages there are is ISO 639-3's word (python-iso639), how they
+are written CLDR's (the likely scripts in Babel, all others in language_data), what they are called langcodes'.
 """
 
 import difflib
 import functools
+import importlib.resources
 import re
-from collections.abc import Iterable
+import xml.etree.ElementTree
+from collections.abc import Iterable, Mapping
 
+import iso639
 import langcodes
-from langcodes.data_dicts import LIKELY_SUBTAGS
+from babel.core import get_global
+from langcodes.data_dicts import NORMALIZED_MACROLANGUAGES
 
 ENGLISH = "eng_Latn"
 
@@ -30,20 +35,15 @@ SCRIPTS = {
     "Tibt": "Tibetan", "Vaii": "Vai", "Yiii": "Yi",
 }  # fmt: skip
 
-# How the corpora of the field spell scripts that CLDR and MaLA spell otherwise.
-SPELT = {"Hans": "Hani", "Hant": "Hani", "Kore": "Hang", "Aran": "Arab", "Japn": "Jpan"}
+# How the corpora of the field spell scripts, beside what CLDR calls a variant or subset of one (Hans is Hani).
+SPELT = {"Kore": "Hang", "Japn": "Jpan"}
 
-# Languages of published corpora whose script CLDR does not say, or says otherwise than people write now. All others
-# that CLDR does not know are taken to be in Latin letters, as nearly all of those corpora are.
+# Where the published corpora show that CLDR's likely script is not what a language is written in now: CLDR has ancient
+# scripts of arc, the Soviet one of crh, newly made ones of ctd, hnj, nst and suz, the neighbours' of cjs, cmo, muv and
+# thy, and no eee.
 WRITTEN_IN = {
-    language: script
-    for script, languages in {
-        "Arab": "acm afb ajp azb mve odk pbt prs tks uzs", "Armn": "hyw", "Deva": "anp aph lhm suz syw tdb the ybh ybi",
-        "Cyrl": "cjs eve evn gld kim kjh kpy mns niv nog rut tab xal yrk yux", "Grek": "grc", "Khmr": "brb cmo krr tpu",
-        "Laoo": "brv", "Latn": "ctd hnj", "Mlym": "muv pcg udg yea", "Mong": "mvf", "Mymr": "blk ksw pce rki",
-        "Orya": "gbj", "Syrc": "arc", "Thai": "bzi eee thy",
-    }.items()
-    for language in languages.split()
+    "arc": "Syrc", "cjs": "Cyrl", "cmo": "Khmr", "crh": "Latn", "ctd": "Latn", "eee": "Thai", "hnj": "Latn",
+    "muv": "Mlym", "nst": "Latn", "suz": "Deva", "thy": "Thai",
 }  # fmt: skip
 
 # Languages that langcodes takes for others (Serbian, Filipino), with their own names.
@@ -71,7 +71,7 @@ def check(code: str, known: Iterable[str] = ()) -> str:
     ValueError: 'deu_Latin' is not a language code of the form xxx_Ssss; is deu_Latn meant?
     """
     well_formed = re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", code)
-    if not well_formed or code[4:] not in SCRIPTS or not language_tag(code[:3]).is_valid():
+    if not well_formed or code[4:] not in SCRIPTS or not (language_tag(code[:3]).is_valid() or entry(code[:3])):
         fault = "of a language and a script that are known" if well_formed else "of the form xxx_Ssss"
         raise ValueError(f"{code!r} is not a language code {fault}{nearest(code, known)}")
     return code
@@ -96,32 +96,78 @@ def language_tag(language: str) -> langcodes.Language:
 
 
 @functools.cache
-def likely_script(language: str) -> str:
-    """The script that a language is mostly written in; Latin where nothing is known.
+def entry(language: str) -> iso639.Language | None:
+    """The entry of a three-letter code in ISO 639-3, retired ones among them; None if it has none.
+
+    >>> entry("swh").macrolanguage, entry("ajp").retire_change_to, entry("bat")
+    ('swa', 'apc', None)
+    """
+    try:
+        return iso639.Language.from_part3(language)
+    except iso639.LanguageNotFoundError:
+        return None
+
+
+@functools.cache
+def likely_script(language: str, region: str = "") -> str:
+    """The script that a language is mostly written in, in a region if one is given; Latin where nothing is known.
 
     >>> likely_script("swh"), likely_script("zho"), likely_script("kor"), likely_script("prs")
     ('Latn', 'Hani', 'Hang', 'Arab')
+    >>> likely_script("srp"), likely_script("srp", "ME"), likely_script("hbs")
+    ('Cyrl', 'Latn', 'Latn')
     """
-    if language in WRITTEN_IN:
-        return WRITTEN_IN[language]
-    macro = langcodes.Language.get(language).prefer_macrolanguage()
-    for tag in (language_tag(language).language, macro.language):
-        if tag in LIKELY_SUBTAGS:
-            script = macro.script or LIKELY_SUBTAGS[tag].split("-")[1]
-            return SPELT.get(script, script)
+    # The script of an alias comes first: hbs is sr-Latn.
+    if script := WRITTEN_IN.get(language) or langcodes.Language.get(language).script:
+        return spelt(script)
+    likely = get_global("likely_subtags")
+    for tag in _tags(language):
+        if found := likely.get(f"{tag}_{region}") or likely.get(tag):
+            return spelt(found.split("_")[1])
+        if len(_cldr()["main"].get(tag, ())) == 1:
+            return min(_cldr()["main"][tag])
     return "Latn"
+
+
+@functools.cache
+def scripts(language: str) -> frozenset[str]:
+    """The scripts that a language is known to be written in.
+
+    A script that CLDR calls secondary counts unless it is Latin or Han: those are romanisations and Chinese of the
+    past, and text in them is mostly English or Chinese that has been taken for the language.
+
+    >>> sorted(scripts("srp")), sorted(scripts("uzn")), sorted(scripts("mni")), sorted(scripts("zho"))
+    (['Cyrl', 'Latn'], ['Arab', 'Cyrl', 'Latn'], ['Beng', 'Mtei'], ['Bopo', 'Hani'])
+    """
+    main, secondary = _cldr()["main"], _cldr()["secondary"]
+    tag = next((tag for tag in _tags(language) if tag in main or tag in secondary), "")
+    found = main.get(tag, set()) | (secondary.get(tag, set()) - {"Latn", "Hani"}) | {likely_script(language)}
+    return frozenset(found & SCRIPTS.keys())
+
+
+@functools.cache
+def spelt(script: str) -> str:
+    """The script as the corpora of the field spell it.
+
+    >>> [spelt(script) for script in ("Hant", "Aran", "Kore", "Japn", "Latn")]
+    ['Hani', 'Arab', 'Hang', 'Jpan', 'Latn']
+    """
+    return _cldr()["variants"].get(script, script)
 
 
 @functools.cache
 def name(code: str) -> str:
     """The English name of a language, with its script where that is not the usual one.
 
-    >>> [name(code) for code in ("zho_Hani", "swh_Latn", "srp_Cyrl", "srp_Latn")]
-    ['Chinese', 'Swahili (individual language)', 'Serbian', 'Serbian (Latin)']
+    >>> [name(code) for code in ("zho_Hani", "swh_Latn", "srp_Cyrl", "srp_Latn", "eml_Latn")]
+    ['Chinese', 'Swahili (individual language)', 'Serbian', 'Serbian (Latin)', 'Emiliano-Romagnolo']
     """
     language, script = code.split("_")
-    spelt = NAMES.get(language) or language_tag(language).language_name()
-    return spelt if script == likely_script(language) else f"{spelt} ({SCRIPTS[script].replace('_', ' ')})"
+    tag = language_tag(language)
+    own = NAMES.get(language) or (
+        tag.language_name() if tag.is_valid() or not entry(language) else entry(language).name
+    )
+    return own if script == likely_script(language) else f"{own} ({SCRIPTS[script].replace('_', ' ')})"
 
 
 def letters(code: str) -> str:
@@ -149,3 +195,31 @@ def pair_class(num_tokens: int) -> str:
     ('very high', 'very low')
     """
     return next(label for label, least in PAIR_CLASSES if num_tokens >= least)
+
+
+def _tags(language: str) -> list[str]:
+    """What CLDR may have data of a language under: itself, what it is an alias of, its macro-language."""
+    tag, alias, known = language_tag(language).language, langcodes.Language.get(language).language, entry(language)
+    tags = [tag, alias, NORMALIZED_MACROLANGUAGES.get(tag)]
+    if known and known.macrolanguage:
+        tags.append(language_tag(known.macrolanguage).language)
+    return [tag for tag in dict.fromkeys(tags) if tag]
+
+
+@functools.cache
+def _cldr() -> dict[str, Mapping]:
+    """Language -> its main and its secondary scripts, and script -> the script that it is a variant or subset of."""
+    path = importlib.resources.files("language_data") / "data" / "supplementalData.xml"
+    root = xml.etree.ElementTree.fromstring(path.read_bytes())
+    variants = {
+        element.get("id"): element.get("base")
+        for element in root.iter("scriptVariant")
+        if element.get("type") != "compound"
+    }
+    variants |= SPELT
+    tables = {"main": {}, "secondary": {}}
+    for element in root.iter("language"):
+        kind = "secondary" if element.get("alt") else "main"
+        spellings = element.get("scripts", "").split()
+        tables[kind].setdefault(element.get("type"), set()).update(variants.get(script, script) for script in spellings)
+    return tables | {"variants": variants}

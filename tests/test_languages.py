@@ -67,3 +67,33 @@ def test_classes_begin_where_the_published_tables_say():
     assert [languages.language_class(10**n) for n in range(4, 10)] == [
         "very low", "low", "medium-low", "medium", "medium-high", "high",
     ]  # fmt: skip
+
+
+def test_retired_languages_of_the_published_corpora_are_codes_with_names():
+    assert languages.name(languages.check("eml_Latn")) == "Emiliano-Romagnolo"
+    assert languages.name(languages.check("ajp_Arab")) == "South Levantine Arabic"
+
+
+@pytest.mark.parametrize(
+    ("language", "script"),
+    [
+        ("abq", "Cyrl"), ("acm", "Arab"), ("ajp", "Arab"), ("brb", "Khmr"), ("grc", "Grek"), ("hyw", "Armn"),
+        ("prs", "Arab"), ("ksw", "Mymr"), ("xal", "Cyrl"), ("yea", "Mlym"), ("bih", "Deva"), ("hbs", "Latn"),
+        ("lzh", "Hani"), ("jpn", "Jpan"), ("quy", "Latn"), ("arc", "Syrc"),
+    ],
+)  # fmt: skip
+def test_likely_script_is_known_of_small_languages(language, script):
+    assert languages.likely_script(language) == script
+
+
+def test_likely_script_is_that_of_the_region():
+    assert languages.likely_script("srp", "ME") == "Latn"
+    assert languages.likely_script("srp", "XX") == languages.likely_script("srp") == "Cyrl"
+
+
+def test_languages_are_known_by_all_scripts_but_romanisations():
+    assert {"Latn", "Cyrl", "Arab"} <= languages.scripts("uzb")
+    assert languages.scripts("eng") == languages.scripts("swh") == {"Latn"}
+    assert languages.scripts("hin") == {"Deva"}
+    assert "Latn" not in languages.scripts("zho")
+    assert "Hani" not in languages.scripts("vie")
