@@ -5,19 +5,24 @@ A reader is a module in `corpus.readers` with two functions:
     parts(source) -> list of Part      what can be read apart from the rest, from the names of files alone
     read(part, report) -> iterator of Arrow record batches of the schema SENTENCES, PAIRS or DOCUMENTS
 
-A part is read by one worker. It gives languages as codes (`corpus.codes.normalise`), text as it stands in the file, and
-counts what it leaves out in the report; a file that cannot be read is named there and skipped.
+A part is read by one worker. It gives languages as the source spells them (`corpus.codes` maps them) and text as it
+stands in the file, and counts what it leaves out in the report. A record that cannot be read costs itself only; a file
+that cannot be read is named in the report (`each_file`), and what stood before the damage is kept.
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
+from etils import epath
 
 from emma_jax import languages
+from emma_jax.corpus.statistics import READ, Report
 
 # Translations of messages: equal ids, equal meaning. All of a message is in one part. Where a language has a message
 # more than once (Brazilian and European Portuguese), the first one is the one that pairs without English take.
@@ -25,15 +30,40 @@ SENTENCES = pa.schema([("message_id", pa.string()), ("lang", pa.string()), ("tex
 PAIRS = pa.schema([(name, pa.string()) for name in ("src_text", "tgt_text", "src_lang", "tgt_lang")])
 DOCUMENTS = pa.schema([("text", pa.string()), ("lang", pa.string())])
 
+# Bounds of what a reader yields and holds.
+MAX_BATCH_ROWS = 1 << 16
+MAX_BATCH_BYTES = 32 << 20
+MAX_RECORD_BYTES = 16 << 20  # a longer line or element is no record: a book has about a megabyte
+
+# What documents can be besides text of a language, which is "monolingual".
+COLLECTIONS = ("code", "paper", "instruction", "book")
+
+
+class BadFile(ValueError):
+    """A file that cannot be read, or not further; the message is the reason."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """An entry of `config.corpus.sources`; `path` is a folder, or "package:" and the name of an installed package."""
+    """An entry of `config.corpus.sources`.
+
+    `path` is a folder or a file, local or gs://, or "package:" and the name of an installed package. `languages` is the
+    spelling of the language ("de"), or of both of a pair ("en-de"), where neither files nor their names say. `kind` is
+    "monolingual" or one of COLLECTIONS. `columns` renames: "text=body lang=language" reads the column `body` as `text`.
+    """
 
     name: str
     reader: str
     path: str
     licence: str
+    languages: str = ""
+    kind: str = "monolingual"
+    columns: str = ""
+
+    @functools.cached_property
+    def renamed(self) -> dict[str, str]:
+        """Name of a column as the readers know it -> its name in this source."""
+        return dict(item.split("=", 1) for item in self.columns.split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,54 +73,94 @@ class File:
     name: str
     path: str
 
+    def open(self):
+        """The file as a binary stream."""
+        return epath.Path(self.path).open("rb")
+
+    @functools.cached_property
+    def num_bytes(self) -> int:
+        """The file's size."""
+        return epath.Path(self.path).stat().length
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Files of a source that are read together; `languages` holds those they may have, as far as names of files say."""
+    """Files of a source that are read together.
+
+    `languages` holds the codes of those they may have, as far as names of files say; `collection` is where its
+    documents belong if they are no text of a language: "code.stack", "book.gutenberg". `share` is for a large file that
+    several workers read: the number of this share of it, from 0, and of how many.
+    """
 
     source: Source
     name: str
     files: tuple[File, ...]
-    languages: frozenset[str]
+    languages: frozenset[str] = frozenset()
+    collection: str = ""
+    share: tuple[int, int] = (0, 1)
 
 
 def from_config(sources: Mapping[str, Mapping[str, str]], readers: Iterable[str]) -> list[Source]:
     """The sources of a config, by name.
 
-    Raises ValueError if there is none, or if one has an unknown reader or not just the keys of a source.
+    Raises ValueError if there is none, or if one has an unknown reader, kind or key, or lacks one.
     """
     if not sources:
-        raise ValueError("config.corpus.sources is empty; name one: sources.NAME = dict(reader=, path=, licence=)")
+        raise ValueError("config.corpus.sources is empty; name one: sources.NAME = base.source(reader, path, licence)")
+    fields = {field.name: field for field in dataclasses.fields(Source) if field.name != "name"}
+    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
     result = []
     for name, section in sorted(sources.items()):
-        keys = {field.name for field in dataclasses.fields(Source)} - {"name"}
-        if set(section) != keys:
-            raise ValueError(f"source {name!r} has the keys {sorted(section)}; it needs {sorted(keys)}")
+        if not required <= set(section) <= set(fields):
+            raise ValueError(
+                f"source {name!r} has the keys {sorted(section)}; it needs {sorted(required)}, and may have "
+                f"{sorted(set(fields) - required)}"
+            )
         if section["reader"] not in readers:
             near = languages.nearest(section["reader"], readers)
             known = ", ".join(sorted(readers))
             raise ValueError(f"source {name!r} has an unknown reader {section['reader']!r}{near} (known: {known})")
-        result.append(Source(name=name, **section))
+        source = Source(name=name, **section)
+        if source.kind not in ("monolingual", *COLLECTIONS):
+            known = ", ".join(("monolingual", *COLLECTIONS))
+            raise ValueError(f"source {name!r} has an unknown kind {source.kind!r} (known: {known})")
+        if not all("=" in item for item in source.columns.split()):
+            raise ValueError(f"source {name!r} has columns {source.columns!r}; write them as 'text=body lang=language'")
+        result.append(source)
     return result
 
 
 def files(source: Source, suffixes: Sequence[str]) -> list[File]:
     """The files of a source whose name ends in one of the suffixes, by name.
 
-    Raises ValueError if the package is not installed, the folder does not exist, or there is no such file in it.
+    Raises ValueError if the package is not installed, the path does not exist, or there is no such file in it.
     """
     kind, _, package = source.path.partition("package:")
-    found = _in_package(source, package) if package and not kind else _in_folder(source)
-    result = sorted((file for file in found if file.name.endswith(tuple(suffixes))), key=lambda file: file.name)
+    found = _in_package(source, package) if package and not kind else _in_path(source)
+    # A name need not be UTF-8 on a disk; in the manifest it must.
+    named = (File(file.name.encode(errors="replace").decode(), file.path) for file in found)
+    result = sorted((file for file in named if file.name.endswith(tuple(suffixes))), key=lambda file: file.name)
     if not result:
         wanted = " or ".join(suffixes)
         raise ValueError(f"source {source.name!r} is empty: there is no {wanted} file in {source.path!r}")
     return result
 
 
+def each_file(
+    part: Part, report: Report, read_file: Callable[[File], Iterator[pa.RecordBatch]]
+) -> Iterator[pa.RecordBatch]:
+    """What `read_file` yields of each file of the part; a file for which it raises BadFile is named in the report."""
+    for file in part.files:
+        try:
+            yield from read_file(file)
+        except BadFile as error:
+            report.bad_files[f"{part.source.name}/{file.name}"] = str(error)
+            report.count(READ, "bad_file", 1)
+
+
 def fingerprint(parts: Iterable[Part]) -> str:
     """SHA-256 in hex of the names and sizes of the parts' files, in any order."""
-    listing = sorted(f"{file.name}\0{pathlib.Path(file.path).stat().st_size}\n" for p in parts for file in p.files)
+    listing = sorted({f"{file.name}\0{file.num_bytes}\n" for part in parts for file in part.files})
     return hashlib.sha256("".join(listing).encode()).hexdigest()
 
 
@@ -106,8 +176,13 @@ def _in_package(source: Source, package: str) -> list[File]:
     return [File(name, str(path)) for name, path in located if path.is_file()]
 
 
-def _in_folder(source: Source) -> list[File]:
-    folder = pathlib.Path(source.path)
-    if not folder.is_dir():
-        raise ValueError(f"source {source.name!r} is not there: {source.path!r} is not a folder")
-    return [File(path.relative_to(folder).as_posix(), str(path)) for path in folder.rglob("*") if path.is_file()]
+def _in_path(source: Source) -> list[File]:
+    path = epath.Path(source.path)
+    if path.is_file():
+        return [File(path.name, str(path))]
+    if not path.is_dir():
+        raise ValueError(f"source {source.name!r} is not there: {source.path!r} is neither a folder nor a file")
+    # Folder by folder, for epath has no `**`. In a bucket it leaves out gs://; the first folder is `path` itself.
+    walked = [(str(folder), names) for folder, _, names in path.walk()]
+    found = [posixpath.relpath(f"{folder}/{name}", walked[0][0]) for folder, names in walked for name in names]
+    return [File(name, str(path / name)) for name in found]

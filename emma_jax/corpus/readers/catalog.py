@@ -6,9 +6,12 @@ What a message is worth is decided in `corpus.readers.gettext`. A .po that is cu
 import pathlib
 import re
 import struct
+import tempfile
 
 import numpy as np
 import polib
+
+from emma_jax.corpus.source import BadFile, File
 
 KEYWORD = r"(?:msgctxt|msgid|msgid_plural|msgstr(?:\[\d+\])?)"
 LINE = re.compile(rf'(?:#~\s*)?({KEYWORD})?\s*"(?:[^"\\]|\\.)*"')
@@ -17,30 +20,40 @@ LEADING_COMMENT = re.compile(r"#[:,.|]")
 MO_BYTE_ORDER = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
 
 
-class BadCatalog(ValueError):
-    """A catalog that cannot be trusted as a whole; the message is the reason."""
+MAX_BYTES = 64 << 20  # the catalog is parsed as a whole; the largest of the field have a few megabytes
 
 
-def open_catalog(path: str) -> polib.POFile | polib.MOFile:
+def open_catalog(file: File) -> polib.POFile | polib.MOFile:
     """The catalog in a .po or .mo file.
 
-    Raises BadCatalog if it is cut short, malformed, or in another encoding than it says.
+    Raises BadFile if it is cut short, malformed, or in another encoding than it says.
     """
-    data = pathlib.Path(path).read_bytes()
-    binary = path.endswith(".mo")
-    encoding = polib.detect_encoding(path, binary_mode=binary)
+    if file.num_bytes > MAX_BYTES:
+        raise BadFile(f"has {file.num_bytes:,} bytes; a catalog of more than {MAX_BYTES:,} is not read")
+    with file.open() as stream:
+        data = stream.read()
+    binary = file.name.endswith(".mo")
+    encoding = polib.detect_encoding(data, binary_mode=binary)
     try:
         if binary:
             _check_mo(data)
-            return polib.mofile(path, encoding=encoding)
-        _check_po(_decode(data, encoding))
-        return polib.pofile(path, encoding=encoding)
-    except UnicodeDecodeError as error:
-        raise BadCatalog(f"says that it is in {encoding}, and is not: {error.reason} at byte {error.start}") from error
+        else:
+            _check_po(_decode(data, encoding))
+        # polib reads local files, and would end lines of text in memory where a catalog's do not end.
+        with tempfile.NamedTemporaryFile() as local:
+            local.write(data)
+            local.flush()
+            return (polib.mofile if binary else polib.pofile)(local.name, encoding=encoding)
+    except UnicodeError as error:
+        place = f" at byte {error.start}" if isinstance(error, UnicodeDecodeError) else ""
+        reason = error.reason if isinstance(error, UnicodeDecodeError) else error
+        raise BadFile(f"says that it is in {encoding}, and is not: {reason}{place}") from error
+    except LookupError as error:
+        raise BadFile(f"says that it is in {encoding}, which is no encoding of text") from error
     except OSError as error:
         if error.errno is not None:
             raise  # of the disk; polib's own have no number
-        raise BadCatalog(str(error).replace(path, pathlib.Path(path).name)) from error
+        raise BadFile(re.sub(r"/\S*", pathlib.PurePosixPath(file.name).name, str(error), count=1)) from error
 
 
 def _decode(data: bytes, encoding: str) -> str:
@@ -51,40 +64,40 @@ def _decode(data: bytes, encoding: str) -> str:
         except UnicodeDecodeError:
             return text
         # Text beyond ASCII in any other encoding is not valid UTF-8 but by a rare accident.
-        raise BadCatalog(f"says that it is in {encoding}, and is in UTF-8")
+        raise BadFile(f"says that it is in {encoding}, and is in UTF-8")
     return text
 
 
 def _check_po(text: str) -> None:
-    """Raises BadCatalog if the text ends inside an entry.
+    """Raises BadFile if the text ends inside an entry.
 
     >>> _check_po('msgid "a"\\nmsgstr "b"\\n')
     >>> _check_po('msgid "a"\\n')
     Traceback (most recent call last):
-    emma_jax.corpus.readers.catalog.BadCatalog: is cut short: its last message has no translation
+    emma_jax.corpus.source.BadFile: is cut short: its last message has no translation
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        raise BadCatalog("is empty")
+        raise BadFile("is empty")
     if LEADING_COMMENT.match(lines[-1]):
-        raise BadCatalog("is cut short: it ends with the comments of a message")
+        raise BadFile("is cut short: it ends with the comments of a message")
     entry_lines = [line for line in lines if not line.startswith("#") or line.startswith("#~")]
     if not entry_lines or not LINE.fullmatch(entry_lines[-1]):
-        raise BadCatalog("is cut short: its last line is not a whole string")
+        raise BadFile("is cut short: its last line is not a whole string")
     last = next((match[1] for line in reversed(entry_lines) if (match := LINE.match(line)) and match[1]), "")
     if not last.startswith("msgstr"):
-        raise BadCatalog("is cut short: its last message has no translation")
+        raise BadFile("is cut short: its last message has no translation")
 
 
 def _check_mo(data: bytes) -> None:
-    """Raises BadCatalog if a string lies beyond the end of the file."""
+    """Raises BadFile if a string lies beyond the end of the file."""
     order = MO_BYTE_ORDER.get(data[:4])
     if order is None:
-        raise BadCatalog("is not a .mo file")
+        raise BadFile("is not a .mo file")
     try:
         _, _, count, *tables = struct.unpack_from(f"{order}5I", data)
         ends = [np.frombuffer(data, f"{order}u4", 2 * count, table).reshape(-1, 2).sum(axis=1) for table in tables]
     except (struct.error, ValueError) as error:
-        raise BadCatalog("is cut short: its table lies beyond its end") from error
+        raise BadFile("is cut short: its table lies beyond its end") from error
     if count and max(end.max() for end in ends) > len(data):
-        raise BadCatalog("is cut short: a string lies beyond its end")
+        raise BadFile("is cut short: a string lies beyond its end")

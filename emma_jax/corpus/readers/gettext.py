@@ -12,6 +12,7 @@ numbers above one and below a thousand. So German gives both, Japanese the plura
 import collections
 import functools
 import gettext
+import itertools
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
@@ -22,10 +23,9 @@ import pyarrow as pa
 from emma_jax import languages
 from emma_jax.corpus import codes
 from emma_jax.corpus import source as source_lib
-from emma_jax.corpus.readers.catalog import BadCatalog, open_catalog
-from emma_jax.corpus.statistics import KEPT, Report
+from emma_jax.corpus.readers.catalog import open_catalog
+from emma_jax.corpus.statistics import KEPT, READ, Report
 
-STAGE = "read"
 SUFFIXES = (".po", ".mo")
 DEFAULT_PLURAL_RULE = "n != 1"  # of catalogs that do not say: the rule of English
 
@@ -54,30 +54,36 @@ def parts(source: source_lib.Source) -> list[source_lib.Part]:
 
 
 def read(part: source_lib.Part, report: Report) -> Iterator[pa.RecordBatch]:
-    """One batch of SENTENCES for each catalog of the part, and a last one of all messages in English."""
-    english = {}
-    for file in part.files:
-        try:
-            catalog = open_catalog(file.path)
-        except BadCatalog as error:
-            report.bad_files[f"{part.source.name}/{file.name}"] = str(error)
-            report.count(STAGE, "bad_file", 1)
+    """A batch of SENTENCES for each catalog of the part, and a last one of all messages in English."""
+    english: dict[str, str] = {}
+    yield from source_lib.each_file(part, report, functools.partial(_read_catalog, part, report, english))
+    yield from _batches("en", english)
+
+
+def _read_catalog(
+    part: source_lib.Part, report: Report, english: dict[str, str], file: source_lib.File
+) -> Iterator[pa.RecordBatch]:
+    """The translations of a catalog; its messages are added to `english`."""
+    catalog = open_catalog(file)
+    rule = re.search(r"plural\s*=([^;]+)", catalog.metadata.get("Plural-Forms", ""))
+    translations = {}
+    for entry in catalog:
+        messages, fault = _messages(entry), _fault(entry)
+        if fault != "obsolete":
+            english.update(messages)
+        if fault:
+            report.count(READ, fault, len(messages))
             continue
-        rule = re.search(r"plural\s*=([^;]+)", catalog.metadata.get("Plural-Forms", ""))
-        translations = {}
-        for entry in catalog:
-            messages, fault = _messages(entry), _fault(entry)
-            if fault != "obsolete":
-                english.update(messages)
-            if fault:
-                report.count(STAGE, fault, len(messages))
-                continue
-            forms = _forms(entry, rule[1] if rule else DEFAULT_PLURAL_RULE)
-            translations.update((key, form) for key, form in zip(messages, forms, strict=True) if form)
-            report.count(STAGE, "no_plural_form", forms.count(""))
-        if language := _accepted(part, file, len(translations), report):
-            yield _batch(language, translations)
-    yield _batch(languages.ENGLISH, english)
+        forms = _forms(entry, rule[1] if rule else DEFAULT_PLURAL_RULE)
+        translations.update((key, form) for key, form in zip(messages, forms, strict=True) if form)
+        report.count(READ, "no_plural_form", forms.count(""))
+    code = _locate(file)[1]
+    if _language(code) == languages.ENGLISH:
+        report.refuse(code, part.source.name, "the same language as the messages", len(translations))
+        report.count(READ, "refused_code", len(translations))
+        return
+    report.count(READ, KEPT, len(translations))
+    yield from _batches(code, translations)
 
 
 def _fault(entry: polib._BaseEntry) -> str:
@@ -121,21 +127,6 @@ def plural_forms(rule: str) -> tuple[int | None, int | None]:
     return None if form(2) == one else one, many.pop() if len(many) == 1 else None
 
 
-def _accepted(part: source_lib.Part, file: source_lib.File, num_sentences: int, report: Report) -> str:
-    """The language of a catalog, or "" if its code is refused; counts its sentences either way."""
-    code = _locate(file)[1]
-    try:
-        language = codes.normalise(code)
-        if language == languages.ENGLISH:
-            raise codes.RefusedCode("the same language as the messages")
-    except codes.RefusedCode as error:
-        report.refuse(code, part.source.name, str(error), num_sentences)
-        report.count(STAGE, "refused_code", num_sentences)
-        return ""
-    report.count(STAGE, KEPT, num_sentences)
-    return language
-
-
 def _locate(file: source_lib.File) -> tuple[str, str, str]:
     """Folder, code and domain of a catalog.
 
@@ -162,6 +153,8 @@ def _language(code: str) -> str:
         return ""
 
 
-def _batch(language: str, sentences: Mapping[str, str]) -> pa.RecordBatch:
-    columns = [list(sentences), [language] * len(sentences), list(sentences.values())]
-    return pa.record_batch(columns, schema=source_lib.SENTENCES)
+def _batches(code: str, sentences: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    items = iter(sentences.items())
+    while found := list(itertools.islice(items, source_lib.MAX_BATCH_ROWS)):
+        ids, texts = zip(*found, strict=True)
+        yield pa.record_batch([ids, [code] * len(ids), texts], schema=source_lib.SENTENCES)
