@@ -15,7 +15,7 @@ MODELS = {
 def entries() -> dict[str, object]:
     """An example of an entry of each section whose keys are the user's own names, for the check of configs."""
     return {
-        "corpus.sources": ConfigDict(dict(reader="", path="", licence="")),
+        "corpus.sources": source("", "", ""),
         "pack.components": component("", 1),
         "mixture": 1.0,
     }
@@ -32,6 +32,16 @@ def get_config() -> ConfigDict:
     _set_model(config)
     _set_training(config)
     return config
+
+
+def source(reader: str, path: str, licence: str, languages: str = "", kind: str = "monolingual", columns: str = ""):
+    """A source of the corpus: what `reader` finds in `path`, a folder or file, gs:// or "package:<distribution>".
+
+    `languages` is for what says no language itself: "de", or "en-de" for pairs. `kind` says what documents are:
+    monolingual, code, paper, instruction or book. `columns` names columns otherwise: "text=body lang=language".
+    """
+    section = dict(reader=reader, path=path, licence=licence, languages=languages, kind=kind, columns=columns)
+    return ConfigDict(section)
 
 
 def component(tasks: str, tokens: int, policy: str = "temperature", temperature: float = 1.0, max_epochs: float = 4.0):
@@ -67,21 +77,51 @@ def _set_corpus(config: ConfigDict) -> None:
     config.corpus = ConfigDict(
         dict(
             folder="corpus",  # holds manifest.json
-            sources=ConfigDict(),  # name -> dict(reader, path, licence); path is a folder or "package:<distribution>"
+            sources=ConfigDict(),  # name -> source(...)
             pairs=(),  # pairs without English, aligned through the message id: "deu_Latn-fra_Latn"
+            macrolanguages="mala",  # mala: as MaLA has them; members: a macro-language is its principal member; macro
             validation_share=0.05,  # of messages
+            # Section -> filter -> threshold; 0 or False switches a filter off. Tables of filters: corpus/filters.py.
             filters=ConfigDict(
                 dict(
-                    min_characters=1,
-                    max_characters=2000,
-                    min_letter_share=0.3,  # of the characters outside markup
-                    min_script_share=0.25,  # letters of the language's script, of all letters outside markup
-                    max_length_ratio=6.0,  # of the sides of a pair, in characters
+                    sentences=dict(  # messages, and each side of a pair
+                        empty=True,
+                        too_short=0,  # at least so many characters
+                        too_long=2000,  # at most so many characters
+                        undecodable=True,  # has U+FFFD
+                        few_letters=0.3,  # at least this share of the characters outside markup
+                        wrong_script=0.25,  # at least this share of letters in the language's script
+                        repeated_ngrams=0.5,  # at least this share of all runs of 8 characters is distinct
+                        untranslated=True,  # the same as its message in English
+                    ),
+                    documents=dict(
+                        empty=True,
+                        too_short=0,
+                        too_long=1_000_000,
+                        undecodable=True,
+                        few_letters=0.3,
+                        wrong_script=0.25,
+                        repeated_ngrams=0.2,  # falls with length: 0.36 in an English manual of 700,000 characters
+                    ),
+                    collections=dict(  # code, papers, instructions, books
+                        empty=True,
+                        too_long=5_000_000,  # the longest novels have three million
+                        undecodable=True,
+                        repeated_ngrams=0.1,  # source code: median 0.59, one file in a hundred below 0.25
+                    ),
+                    pairs=dict(
+                        identical_sides=True,
+                        length_ratio=3.0,  # at most, in characters as of a Latin text, both sides 10 longer
+                        word_ratio=3.0,  # at most, both sides 2 words longer
+                        placeholder_mismatch=0.75,  # at least this share of placeholders and tags is on both sides
+                        number_mismatch=0.6,  # at least this share of digits is on both sides, where both have some
+                    ),
                 )
             ),
-            rows_per_shard=1_000_000,  # a shard is held in memory while it is written
-            num_buckets=16,  # exchange files between stages
+            shard_bytes=128 << 20,  # of text, before compression; a shard is held in memory while it is written
+            num_buckets=0,  # of the exchange between stages; 0: by the size of the sources
             num_workers=1,  # Beam workers of the in-process runner
+            exchange="files",  # between stages; shuffle: GroupByKey of the runner, for one without a common disk
             beam_options=(),  # Beam pipeline options, such as "--runner=DataflowRunner"
         )
     )

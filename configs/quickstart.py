@@ -35,7 +35,7 @@ def get_config(arm: str = "bilingual"):
 
     config.corpus.folder = f"{ROOT}/corpus"
     for name in ("django", "sphinx", "wagtail"):
-        config.corpus.sources[name] = dict(reader="gettext", path=f"package:{name}", licence="BSD")
+        config.corpus.sources[name] = base.source("gettext", f"package:{name}", licence="BSD")
     config.corpus.pairs = PAIRS
 
     config.tokenizer.folder = f"{ROOT}/tokenizer"

@@ -1,4 +1,4 @@
-"""SeqIO tasks from a manifest: one per language, one per pair, and the source that reads their Parquet shards.
+"""SeqIO tasks from a manifest: one per language, pair and collection, and the source that reads their Parquet shards.
 
 Owns the names of tasks, what they are made of, and their place in SeqIO's registry. Reading is lazy: thousands of tasks
 are defined without a look at a file.
@@ -124,7 +124,7 @@ def register(
 
     rates = mixtures.rates(sizes(corpus, rendering), mixture, components)
     features = {"targets": seqio.Feature(TokenizerVocabulary(tokenizer), add_eos=False, dtype=tf.int32)}
-    tasks = [_task(name, entry, corpus, features, rendering) for name, entry in _entries(corpus).items()]
+    tasks = [_task(name, entry, corpus, features, rendering) for name, entry in corpus.tasks.items()]
 
     # Nothing above changes the registry, so that a mistake leaves it as it was.
     for name in _defined[1]:
@@ -141,7 +141,7 @@ def register(
 
 def sizes(corpus: manifest.Manifest, rendering: ConfigDict) -> dict[str, mixtures.Size]:
     """Documents, and bytes of their texts, in one epoch of each task; from the manifest alone."""
-    return {name: _size(name, entry, rendering) for name, entry in _entries(corpus).items()}
+    return {name: _size(name, entry, rendering) for name, entry in corpus.tasks.items()}
 
 
 def examples(
@@ -171,13 +171,6 @@ def examples(
         scalars = {feature: values.numpy() for feature, values in batch.items()}
         for i in range(len(ends) - 1):
             yield {"targets": ids[ends[i] : ends[i + 1]], **{name: values[i] for name, values in scalars.items()}}
-
-
-def _entries(corpus: manifest.Manifest) -> dict[str, manifest.Entry]:
-    """What each task is made of."""
-    return {f"mono.{code}": entry for code, entry in corpus.languages.items()} | {
-        f"pair.{pair}": entry for pair, entry in corpus.pairs.items()
-    }
 
 
 def _frames(name: str, rendering: ConfigDict) -> tuple[preprocessors.Frame, ...]:

@@ -3,8 +3,9 @@
 Owns the file format between `corpus` (the only writer) and everyone who reads a corpus. It does not build a corpus,
 and knows nothing of tasks, tokens of a model or rows.
 
-Shards are Parquet: `text, lang` in monolingual/<lang>/, and `src_text, tgt_text, src_lang, tgt_lang` in
-bilingual/<a>-<b>/ with a < b, where src is a. Files are named relative to the manifest's folder, so that a corpus can
+Shards are Parquet: `text, lang` in monolingual/<lang>/ and, for documents that are no text of a language, in
+<kind>/<collection>/ (code/stack/); `src_text, tgt_text, src_lang, tgt_lang` in bilingual/<a>-<b>/ with a < b, where src
+is a. Files are named relative to the manifest's folder, so that a corpus can
 be moved.
 """
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
 
-VERSION = 1
+VERSION = 2
 FILE_NAME = "manifest.json"
 SPLITS = ("train", "validation")
 
@@ -36,7 +37,10 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A language or a pair; `sources` counts rows by the source they are from, `name` is the language's in English."""
+    """A language, pair or collection; `sources` counts rows by source, `name` is the language's in English.
+
+    The resource class of a collection is "".
+    """
 
     splits: Mapping[str, Split]
     resource_class: str
@@ -48,8 +52,10 @@ class Entry:
 class Manifest:
     """All that is known of the corpus in `folder`; equal to what stands in its `manifest.json`.
 
-    `counts` is stage -> reason -> records, `refused_codes` holds dicts of code, source, reason and records,
-    `bad_files` dicts of file and reason, `licences` source -> licence, `sources` what each source was when it was read.
+    `counts` is stage -> reason -> records, `records` stage -> language, pair or collection -> records that it let pass.
+    `mapped_codes` are dicts of source, spelling, code, doubts and records, before the script is told from the text;
+    `refused_codes` of code, source, reason and records; `bad_files` of file and reason. `examples` is "stage/reason" ->
+    some records that were dropped. `licences` is source -> licence, `sources` what each source was when it was read.
     """
 
     folder: str
@@ -63,6 +69,16 @@ class Manifest:
     bad_files: tuple[Mapping[str, Any], ...]
     licences: Mapping[str, str]
     sources: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    collections: Mapping[str, Entry] = dataclasses.field(default_factory=dict)
+    records: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+    mapped_codes: tuple[Mapping[str, Any], ...] = ()
+    examples: Mapping[str, list[list[str]]] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def tasks(self) -> dict[str, Entry]:
+        """What each task is made of: mono.<language>, pair.<pair>, and collections by their own names."""
+        mono = {f"mono.{code}": entry for code, entry in self.languages.items()}
+        return mono | {f"pair.{pair}": entry for pair, entry in self.pairs.items()} | dict(self.collections)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -134,7 +150,11 @@ def _from_json(folder: str, content: dict[str, Any]) -> Manifest:
         refused_codes=tuple(content["refused_codes"]),
         bad_files=tuple(content["bad_files"]),
         licences=content["licences"],
-        sources=content.get("sources", {}),
+        sources=content["sources"],
+        collections={name: _entry(value) for name, value in sorted(content["collections"].items())},
+        records=content["records"],
+        mapped_codes=tuple(content["mapped_codes"]),
+        examples=content["examples"],
     )
 
 

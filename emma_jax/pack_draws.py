@@ -81,7 +81,7 @@ def measure(opened: Opened, name: str) -> float:
     """
     size = opened.sizes[name]
     kind, _, codes = name.partition(".")
-    entry = (opened.corpus.pairs if kind == "pair" else opened.corpus.languages)[codes]
+    entry = opened.corpus.tasks[name]
     records = next(opened.corpus.read(entry, "train"), None)
     if not size.documents or not records:
         return 0.0
@@ -101,7 +101,7 @@ def validation_draws(opened: Opened, names: Sequence[str], num_documents: int) -
     draws = []
     for name in names:
         kind, _, codes = name.partition(".")
-        entry = (opened.corpus.pairs if kind == "pair" else opened.corpus.languages)[codes]
+        entry = opened.corpus.tasks[name]
         if "validation" not in entry.splits or not entry.splits["validation"].rows:
             continue
         ways = {codes: -1}

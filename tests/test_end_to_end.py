@@ -20,13 +20,13 @@ WORDS = {
     "ja": "その 湖 船 友達 青い 四つ 静か 明日 開く 閉じる ファイル ページ 赤い 送る".split(),
 }
 CONFIG = """
-from configs import quickstart
+from configs import base, quickstart
 from ml_collections import ConfigDict
 
 def get_config(arm="bilingual"):
     config = quickstart.get_config(arm)
     config.corpus.folder = "{root}/corpus"
-    config.corpus.sources = ConfigDict(dict(words=dict(reader="gettext", path="{root}/catalogs", licence="none")))
+    config.corpus.sources = ConfigDict(dict(words=base.source("gettext", "{root}/catalogs", licence="none")))
     config.corpus.pairs = ("deu_Latn-fra_Latn", "jpn_Jpan-rus_Cyrl")
     config.corpus.validation_share = 0.2
     config.tokenizer.update(folder="{root}/tokenizer", vocab_size=400)

@@ -69,7 +69,7 @@ def test_missing_manifest_names_the_way_out(tmp_path):
 def test_other_version_is_refused(written, tmp_path):
     path = tmp_path / "corpus" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
-    with pytest.raises(ValueError, match="version 99, this program reads version 1"):
+    with pytest.raises(ValueError, match="version 99, this program reads version 2"):
         manifest_lib.load(written.folder)
 
 

@@ -52,7 +52,8 @@ def write(folder: pathlib.Path, texts: dict, pairs: dict | None = None, rows_per
             for split, rows in splits.items()
         }
         entries["bilingual"][name] = _entry(folder, f"bilingual/{name}", columns, rows_per_file)
-    written = manifest.Manifest(str(folder), 1, 0, "", entries["monolingual"], entries["bilingual"], {}, (), (), {})
+    mono, pairs = entries["monolingual"], entries["bilingual"]
+    written = manifest.Manifest(str(folder), manifest.VERSION, 0, "", mono, pairs, {}, (), (), {})
     manifest.write(written)
     return manifest.load(str(folder))
 

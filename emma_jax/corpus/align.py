@@ -65,22 +65,18 @@ def canonical(pairs: pa.Table) -> pa.Table:
     ['a']
     """
     swapped = pc.greater(pairs["src_lang"], pairs["tgt_lang"])
+    number = pc.sum(swapped).as_py() or 0
+    if number in (0, len(pairs)):  # as in a folder of one pair
+        other = dict(src="tgt", tgt="src") if number else {}
+        return pairs.rename_columns(
+            [name.replace(name[:3], other.get(name[:3], name[:3]), 1) for name in pairs.column_names]
+        ).select(pairs.column_names)
     sides = {
         f"{side}_{name}": pc.if_else(swapped, pairs[f"{other}_{name}"], pairs[f"{side}_{name}"])
         for side, other in (("src", "tgt"), ("tgt", "src"))
         for name in ("text", "lang")
     }
     return pa.table({name: sides.get(name, pairs[name]) for name in pairs.column_names})
-
-
-def pair_messages(pairs: pa.Table) -> pa.ChunkedArray:
-    """The message of each canonical pair that has no message id: its English side, else its first.
-
-    >>> pair_messages(pa.table({"src_text": ["Tür", "Dvere"], "tgt_text": ["Door", "Ajtó"],
-    ...                         "tgt_lang": ["eng_Latn", "hun_Latn"]})).to_pylist()
-    ['Door', 'Dvere']
-    """
-    return pc.if_else(pc.equal(pairs["tgt_lang"], languages.ENGLISH), pairs["tgt_text"], pairs["src_text"])
 
 
 def _encode(column: pa.ChunkedArray) -> np.ndarray:

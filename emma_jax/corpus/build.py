@@ -1,7 +1,8 @@
 """The whole of a corpus: checks what is asked for, runs the three stages, and writes the manifest.
 
-The manifest is written last. So a folder without one holds nothing that can be used, and is begun again; a folder with
-one of the same config and sources is done; any other is left alone, with an error.
+The manifest is written last: a folder without one holds nothing that can be used. One of the same config and sources
+is done; so is, as far as it got, an interrupted run of the same, whose finished pieces are not done again. Any other
+corpus is left alone, with an error.
 """
 
 import functools
@@ -16,13 +17,17 @@ from etils import epath
 
 from emma_jax import languages
 from emma_jax import manifest as manifest_lib
-from emma_jax.corpus import readers, stages, workers, write
+from emma_jax.corpus import card, codes, contents, page, readers, shards, stages, workers, write
+from emma_jax.corpus import exchange as exchange_lib
 from emma_jax.corpus import source as source_lib
 from emma_jax.corpus.statistics import Report
 
 EXCHANGE = "exchange"  # folder of unfinished work within that of the corpus; without it nothing there is ours to remove
+PLAN = "plan.json"  # in it: what the unfinished work is of
 # Keys of the config that say where and how the work is done, not what comes out; sources go in by their files.
-NOT_IN_HASH = ("folder", "num_buckets", "num_workers", "beam_options", "sources")
+NOT_IN_HASH = ("folder", "num_buckets", "num_workers", "exchange", "beam_options", "sources")
+BUCKET_BYTES = 64 << 20  # of text; a worker holds a bucket and a sorted copy
+EXPANSION = {".parquet": 3, ".gz": 4, ".zst": 4, ".bz2": 5, ".xz": 5, ".lz4": 3, ".zip": 4}  # of text, about
 
 
 def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, bool]:
@@ -30,7 +35,7 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
 
     Raises ValueError if the config asks for what cannot be had, or the folder holds another corpus.
     """
-    _check_numbers(config)
+    _check(config)
     parts, sources = _open_sources(config["sources"])
     pairs = check_pairs(config["pairs"], parts)
     config_hash = _hash(config, seed, pairs, sources)
@@ -41,35 +46,34 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
             (folder / EXCHANGE).rmtree()
         return manifest, True
 
-    _make_folder(folder)
     settings = stages.Settings(
         folder=str(folder),
         exchange=str(folder / EXCHANGE),
         seed=seed,
         validation_share=config["validation_share"],
         pairs=pairs,
+        macrolanguages=config["macrolanguages"],
         filters=_plain(config["filters"]),
-        num_buckets=config["num_buckets"],
-        rows_per_shard=config["rows_per_shard"],
+        num_buckets=_begin(folder, config_hash, config["num_buckets"] or _num_buckets(parts)),
     )
-    run = functools.partial(_run, settings, config["num_workers"], config["beam_options"])
-    report, splits = _run_stages(run, settings, parts)
-    if not splits:
+    report, written = _run_stages(settings, config, parts)
+    if not written:
         reasons = (f"{records} {reason}" for stage in report.counts.values() for reason, records in stage.items())
         raise ValueError(f"no text is left of the sources {', '.join(sources)}: {', '.join(reasons) or 'all is empty'}")
-    for pair in sorted({"-".join(pair) for pair in pairs} - {split["name"] for split in splits}):
-        logging.warning("no text is left of %s, which config.corpus.pairs asks for", pair)
     manifest = manifest_lib.Manifest(
         folder=str(folder),
         version=manifest_lib.VERSION,
         seed=seed,
         config_hash=config_hash,
-        languages=_entries(splits, "documents"),
-        pairs=_entries(splits, "pairs"),
         licences={name: section["licence"] for name, section in sorted(config["sources"].items())},
         sources=sources,
+        **contents.entries(written),
         **report.for_manifest(),
     )
+    for pair in sorted({"-".join(pair) for pair in pairs} - set(manifest.pairs)):
+        logging.warning("no text is left of %s, which config.corpus.pairs asks for", pair)
+    page.write(manifest)
+    card.write(manifest)
     manifest_lib.write(manifest)
     settings.path().rmtree()
     return manifest, False
@@ -102,14 +106,25 @@ def check_pairs(pairs: Iterable[str], parts: Iterable[source_lib.Part]) -> tuple
     return tuple(sorted(result))
 
 
-def _check_numbers(config: Mapping[str, Any]) -> None:
+def _check(config: Mapping[str, Any]) -> None:
     if not 0 <= config["validation_share"] < 1:
         raise ValueError(
             f"config.corpus.validation_share is {config['validation_share']}; it must be at least 0 and below 1"
         )
-    for key in ("num_buckets", "rows_per_shard", "num_workers"):
-        if config[key] < 1:
-            raise ValueError(f"config.corpus.{key} is {config[key]}; one is the least")
+    for key, least in (("num_buckets", 0), ("shard_bytes", 1), ("num_workers", 1)):
+        if config[key] < least:
+            raise ValueError(f"config.corpus.{key} is {config[key]}; {least} is the least")
+    for key, known in (("exchange", ("files", "shuffle")), ("macrolanguages", codes.POLICIES)):
+        if config[key] not in known:
+            near = languages.nearest(config[key], known)
+            raise ValueError(f"config.corpus.{key} is {config[key]!r}{near} (known: {', '.join(known)})")
+
+
+def _num_buckets(parts: Iterable[source_lib.Part]) -> int:
+    """How many buckets make one of about BUCKET_BYTES, by the sizes of the files."""
+    files = {file.path: file for part in parts for file in part.files}.values()
+    num_bytes = sum(file.num_bytes * EXPANSION.get(epath.Path(file.name).suffix, 1) for file in files)
+    return max(1, -(-num_bytes // BUCKET_BYTES))
 
 
 def _open_sources(sections: Mapping[str, Any]) -> tuple[list[source_lib.Part], dict[str, dict[str, str]]]:
@@ -117,7 +132,11 @@ def _open_sources(sections: Mapping[str, Any]) -> tuple[list[source_lib.Part], d
     parts, described = [], {}
     for source in source_lib.from_config(_plain(sections), readers.READERS):
         of_source = readers.READERS[source.reader].parts(source)
-        described[source.name] = dict(reader=source.reader, files_sha256=source_lib.fingerprint(of_source))
+        described[source.name] = dict(
+            reader=source.reader,
+            files_sha256=source_lib.fingerprint(of_source),
+            **{key: getattr(source, key) for key in ("languages", "kind", "columns") if getattr(source, key)},
+        )
         parts += of_source
     return parts, described
 
@@ -140,75 +159,61 @@ def _check_same(manifest: manifest_lib.Manifest, config_hash: str, sources: Mapp
     )
 
 
-def _make_folder(folder: epath.Path) -> None:
-    """Makes the folder, without what an interrupted run left in it.
+def _begin(folder: epath.Path, config_hash: str, num_buckets: int) -> int:
+    """Makes the folder, and keeps in it what an interrupted run of the same left. Returns the number of buckets.
 
     Raises ValueError if there is something in it that no run of ours left.
     """
-    shards = [folder / name for name in write.FOLDERS.values() if (folder / name).exists()]
+    plan = folder / EXCHANGE / PLAN
+    shards_there = [folder / name for name in write.FOLDERS if (folder / name).exists()]
+    if plan.exists():
+        found = json.loads(plan.read_text())
+        if found["config_hash"] == config_hash:
+            logging.info("going on with the unfinished corpus in %s", folder)
+            return found["num_buckets"]
     if (folder / EXCHANGE).exists():
-        logging.info("the run that made %s did not finish; its work is removed and done again", folder)
-        for path in (*shards, folder / EXCHANGE):
+        logging.info("%s holds unfinished work of another config, seed or sources; it is removed", folder)
+        for path in (*shards_there, folder / EXCHANGE):
             path.rmtree()
-    elif shards:
-        raise ValueError(f"{shards[0]} is in the way, and of no corpus; choose another config.corpus.folder")
-    (folder / EXCHANGE).mkdir(parents=True)
-
-
-def _run(
-    settings: stages.Settings,
-    num_workers: int,
-    beam_options: Sequence[str],
-    name: str,
-    stage: Callable,
-    pieces: Iterable,
-) -> list[dict[str, Any]]:
-    """The results of a stage; see `workers.run`."""
-    stage = functools.partial(stage, settings)
-    return workers.run(name, stage, [*pieces], settings.path(f"results_{name}"), num_workers, beam_options)
+    elif shards_there:
+        raise ValueError(f"{shards_there[0]} is in the way, and of no corpus; choose another config.corpus.folder")
+    plan.parent.mkdir(parents=True)
+    unfinished = plan.with_name(plan.name + ".tmp")
+    unfinished.write_text(json.dumps(dict(config_hash=config_hash, num_buckets=num_buckets)))
+    unfinished.replace(plan)
+    return num_buckets
 
 
 def _run_stages(
-    run: Callable[..., list[dict[str, Any]]], settings: stages.Settings, parts: Sequence[source_lib.Part]
+    settings: stages.Settings, config: Mapping[str, Any], parts: Sequence[source_lib.Part]
 ) -> tuple[Report, list[dict[str, Any]]]:
-    """The reports of all stages together, and what was written of each split."""
-    stages.make_folders(settings)
+    """The reports of all stages together, and what was written of each shard."""
+
+    def run(name: str, stage: Callable, pieces: Iterable[tuple], exchange: workers.Exchange | None = None) -> list:
+        return workers.run(
+            name,
+            functools.partial(stage, settings),
+            [*pieces],
+            settings.path(f"results_{name}"),
+            exchange,
+            shuffle=config["exchange"] == "shuffle",
+            num_workers=config["num_workers"],
+            beam_options=config["beam_options"],
+        )
+
     reports = run("read", stages.read_part, enumerate(parts))
     stages.collect_held_out(settings)
     buckets = [*itertools.product(stages.KINDS, range(settings.num_buckets))]
-    distinct = run("deduplicate", stages.deduplicate_bucket, buckets)
-
+    distinct = run("deduplicate", stages.deduplicate_bucket, buckets, settings.by_bucket)
     report = Report()
     for result in (*reports, *distinct):
         report.add(Report.from_json(result["report"]))
-    places = {}
-    for (kind, bucket), result in zip(buckets, distinct, strict=True):
-        for name, split, *place in result["groups"]:
-            # Both splits of a name have files, so that whoever reads them needs no exception.
-            of_name = places.setdefault((kind, name), {each: [] for each in manifest_lib.SPLITS})
-            of_name[split].append((bucket, *place))
-    pieces = [(*key, split, found) for key, of_name in sorted(places.items()) for split, found in of_name.items()]
-    return report, run("write", stages.write_split, pieces)
 
-
-def _entries(splits: Iterable[Mapping[str, Any]], kind: str) -> dict[str, manifest_lib.Entry]:
-    """The manifest's languages (of documents) or pairs, from what was written of each split."""
-    entries = {}
-    of_kind = sorted((split for split in splits if split["kind"] == kind), key=lambda split: split["name"])
-    for name, group in itertools.groupby(of_kind, key=lambda split: split["name"]):
-        found = {split["split"]: split for split in group}
-        tokens = sum(split["tokens"] for split in found.values())
-        sources = sorted({source for split in found.values() for source in split["sources"]})
-        entries[name] = manifest_lib.Entry(
-            splits={
-                key: manifest_lib.Split(tuple(split["files"]), split["rows"], split["tokens"], split["bytes"])
-                for key, split in found.items()
-            },
-            resource_class=(languages.language_class if kind == "documents" else languages.pair_class)(tokens),
-            sources={source: sum(split["sources"].get(source, 0) for split in found.values()) for source in sources},
-            name=languages.name(name) if kind == "documents" else "",
-        )
-    return entries
+    found = [(*bucket, result["groups"]) for bucket, result in zip(buckets, distinct, strict=True)]
+    pieces = shards.plan(found, settings.num_buckets, config["shard_bytes"], settings.sorted_file)
+    writing = functools.partial(stages.write_shards, pieces=pieces)
+    written = run("write", writing, ((number,) for number in pieces), exchange_lib.BySize(pieces))
+    return report, [*itertools.chain.from_iterable(written)]
 
 
 def _plain(value: Any) -> Any:

@@ -1,15 +1,15 @@
-"""The three stages of a corpus, each as a function of one piece of work: a part, a bucket, a shard set.
+"""The three stages of a corpus, each as a function of one piece of work: a part, a bucket, a shard.
 
-read         a part of a source  -> its cleaned documents and pairs, by bucket, and the hashes of held-out texts
-deduplicate  a bucket            -> its distinct records, by language or pair and split, in order of their hashes
-write        a language or pair  -> the Parquet shards of a split, from all buckets
+read         a part of a source -> its cleaned documents and pairs, by bucket, and the hashes of held-out texts
+deduplicate  a bucket           -> its distinct records, sorted by language or pair, split and hash
+write        a shard            -> the Parquet file, or those of several small languages or pairs
 
 Pieces know nothing of each other and may run in any order and place; what goes between stages lies in the folder
 `exchange`. The functions return JSON: that is what `corpus.build` puts together.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from etils import epath
 
-from emma_jax.corpus import deduplicate, exchange, readers, records, split, write
+from emma_jax import languages
+from emma_jax.corpus import deduplicate, exchange, groups, hashing, readers, records, write
 from emma_jax.corpus import source as source_lib
-from emma_jax.corpus.statistics import Report
+from emma_jax.corpus.statistics import DEDUPLICATE, Report
 
 KINDS = ("documents", "pairs")
-ROWS_PER_BATCH = 1 << 16
-ROUTING = [("source", pa.string()), ("validation", pa.bool_())]
+ROUTING = [("hash", pa.uint64()), ("source", pa.string()), ("validation", pa.bool_())]
 RECORDS = {
-    "documents": pa.schema([*((n, pa.string()) for n in ("lang", "text")), ("hash", pa.uint64()), *ROUTING]),
+    "documents": pa.schema([*((name, pa.string()) for name in ("name", "lang", "text")), *ROUTING]),
     "pairs": pa.schema(
         [
             *((name, pa.string()) for name in ("src_lang", "tgt_lang", "src_text", "tgt_text")),
@@ -34,9 +34,14 @@ RECORDS = {
         ]
     ),
 }
-KEYS = {"documents": ["lang", "text"], "pairs": ["src_lang", "tgt_lang", "src_text", "tgt_text"]}
-HASHES = {"documents": ["hash"], "pairs": ["src_hash", "tgt_hash"]}
+KEYS = {"documents": ["name", "lang", "text"], "pairs": ["src_lang", "tgt_lang", "src_text", "tgt_text"]}
+SORTED = {  # of a deduplicated bucket
+    kind: pa.schema([field for field in schema if field.name not in ("src_hash", "tgt_hash")])
+    for kind, schema in RECORDS.items()
+}
+TEXT_HASHES = {"documents": ["hash"], "pairs": ["src_hash", "tgt_hash"]}
 HELD_OUT = pa.schema([("hash", pa.uint64())])
+ROUND_BYTES = 32 << 20  # held by a worker before it writes a batch for each bucket
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,119 +53,136 @@ class Settings:
     seed: int
     validation_share: float
     pairs: tuple[tuple[str, str], ...]
-    filters: Mapping[str, float]
+    macrolanguages: str
+    filters: Mapping[str, Mapping[str, float]]
     num_buckets: int
-    rows_per_shard: int
 
     def path(self, *names: str) -> epath.Path:
         """A file in the exchange folder."""
         return epath.Path(self.exchange).joinpath(*names)
 
+    @property
+    def by_bucket(self) -> exchange.ByBucket:
+        """The way of records from reading to deduplicating."""
+        return exchange.ByBucket(self.exchange, self.num_buckets)
 
-def make_folders(settings: Settings) -> None:
-    """Makes the folders that the stages write to."""
-    for name in (*KINDS, "held_out", *(f"distinct_{kind}" for kind in KINDS)):
-        settings.path(name).mkdir(parents=True, exist_ok=True)
+    def sorted_file(self, kind: str, bucket: int) -> epath.Path:
+        """The file of a deduplicated bucket."""
+        return self.path(f"distinct_{kind}", f"{bucket:06}.arrow")
 
 
 def read_part(settings: Settings, index: int, part: source_lib.Part) -> dict[str, Any]:
     """Reads, cleans and aligns a part; its records go to files of that index. Returns the report."""
-    report = Report()
-    with (
-        exchange.open_writer(settings.path("documents", f"{index:06}.arrow"), RECORDS["documents"]) as documents,
-        exchange.open_writer(settings.path("pairs", f"{index:06}.arrow"), RECORDS["pairs"]) as pairs,
-        exchange.open_writer(settings.path("held_out", f"{index:06}.arrow"), HELD_OUT) as held_out,
-    ):
-        writers = dict(documents=documents, pairs=pairs)
-        batches = readers.READERS[part.source.reader].read(part, report)
-        for kind, table in records.from_batches(batches, settings.pairs, settings.filters, report):
+    report, held_out = Report(), [np.empty(0, np.uint64)]
+    rounds = {kind: _Rounds(settings, kind, index) for kind in KINDS}
+    cleaning = records.Cleaning(part, settings.pairs, settings.macrolanguages, settings.filters, report)
+    try:
+        for kind, table in cleaning.tables(readers.READERS[part.source.reader].read(part, report)):
             table = _route(settings, kind, part.source.name, table)
-            hashes = _record_hashes(kind, table)
-            exchange.append_by_bucket(
-                writers[kind], table, split.buckets(hashes, settings.num_buckets), settings.num_buckets
-            )
+            rounds[kind].add(table)
             validation = table.filter(table["validation"])
-            texts = np.unique(np.concatenate([validation[name].to_numpy() for name in HASHES[kind]]))
-            exchange.append(held_out, pa.table(dict(hash=texts)))
+            held_out += [np.unique(validation[name].to_numpy()) for name in TEXT_HASHES[kind]]
+    finally:
+        for each in rounds.values():
+            each.close()
+    path = settings.path("held_out", f"{index:06}.npy")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.save(file, np.unique(np.concatenate(held_out)))
     return dict(report=report.to_json())
 
 
 def collect_held_out(settings: Settings) -> None:
     """Joins the hashes of held-out texts of all parts into one sorted file, which every bucket reads."""
     hashes = [np.empty(0, np.uint64)]
-    for path in settings.path("held_out").glob("*.arrow"):
+    for path in settings.path("held_out").glob("*.npy"):
         with path.open("rb") as file:
-            hashes.append(pa.ipc.open_file(file).read_all()["hash"].to_numpy())
+            hashes.append(np.load(file))
     with settings.path("held_out.npy").open("wb") as file:
         np.save(file, np.unique(np.concatenate(hashes)))
 
 
-def deduplicate_bucket(settings: Settings, kind: str, bucket: int) -> dict[str, Any]:
+def deduplicate_bucket(settings: Settings, kind: str, bucket: int, batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
     """Deduplicates a bucket of documents or pairs into one file. Returns the report, and the groups in the file.
 
-    A group is a language or pair and a split; it is given as name, split, number of its first batch, number of its
-    batches and rows.
+    A group is a `groups.Group`; they are given in the order of the file.
     """
-    report, groups = Report(), []
+    report = Report()
     with settings.path("held_out.npy").open("rb") as file:
         held_out = np.load(file)
-    paths = sorted(settings.path(kind).glob("*.arrow"))
-    table = exchange.read_bucket(paths, bucket, settings.num_buckets, RECORDS[kind])
-    table = deduplicate.deduplicate(table, KEYS[kind], HASHES[kind], held_out, report)
-    table = _in_order(kind, table)
-    with exchange.open_writer(settings.path(f"distinct_{kind}", f"{bucket:06}.arrow"), table.schema) as writer:
-        ends = pc.run_end_encode(table["group"].combine_chunks())
-        start, batch = 0, 0
-        for group, end in zip(ends.values.to_pylist(), ends.run_ends.to_pylist(), strict=True):
-            starts = range(start, end, ROWS_PER_BATCH)
-            for first in starts:
-                exchange.append(writer, table.slice(first, min(ROWS_PER_BATCH, end - first)))
-            groups.append([*group.split("/"), batch, len(starts), end - start])
-            start, batch = end, batch + len(starts)
-    return dict(report=report.to_json(), groups=groups)
+    table = pa.Table.from_batches(batches, RECORDS[kind])
+    table = deduplicate.deduplicate(table, KEYS[kind], TEXT_HASHES[kind], held_out, report)
+    table, found = groups.sort(kind, table.select(SORTED[kind].names))
+    with exchange.open_writer(settings.sorted_file(kind, bucket), table.schema) as writer:
+        exchange.write_sorted(writer, table)
+    for group in found:
+        report.names[DEDUPLICATE][group.name] += group.rows
+    return dict(report=report.to_json(), groups=found)
 
 
-def write_split(
-    settings: Settings, kind: str, name: str, split_name: str, places: list[tuple[int, int, int, int]]
-) -> dict[str, Any]:
-    """Writes the shards of a split from `places`: bucket, first batch, number of batches and rows, by bucket.
+def write_shards(
+    settings: Settings, number: int, pieces: Mapping[int, exchange.Shards], batches: Iterable[pa.RecordBatch]
+) -> list[dict[str, Any]]:
+    """Writes the shard, or the shards, of the piece with this number. Returns what the manifest says of each."""
+    piece = pieces[number]
+    tables = [SORTED[piece.kind].empty_table()]
+    for batch in batches:
+        shards = hashing.ranges(batch["hash"].to_numpy(), piece.num_shards)
+        tables.append(pa.Table.from_batches([batch]).filter(pa.array(shards == piece.shard)))
+    table, found = groups.sort(piece.kind, pa.concat_tables(tables))
+    ends = np.cumsum([group.rows for group in found], dtype=np.int64).tolist()
+    rows = {group[:2]: table.slice(end - group.rows, group.rows) for group, end in zip(found, ends, strict=True)}
+    written = []
+    for name, split in piece.groups:
+        file = write.file_name(piece.kind, name, split, piece.shard, piece.num_shards)
+        shard = rows.get((name, split), table.slice(0, 0))
+        described = write.write_shard(epath.Path(settings.folder), file, piece.kind, name, shard)
+        written.append(dict(kind=piece.kind, name=name, split=split, shard=piece.shard, **described))
+    return written
 
-    Returns what the manifest says of the split, with kind, name and split.
-    """
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        for bucket, first, count, _ in places:
-            path = settings.path(f"distinct_{kind}", f"{bucket:06}.arrow")
-            yield from exchange.read(path, range(first, first + count))
+class _Rounds:
+    """The file of a part's records of a kind: gathers tables until a round is worth writing."""
 
-    rows, folder = sum(place[3] for place in places), epath.Path(settings.folder)
-    written = write.write_split(folder, kind, name, split_name, batches(), rows, settings.rows_per_shard)
-    return dict(kind=kind, name=name, split=split_name, **written)
+    def __init__(self, settings: Settings, kind: str, index: int):
+        self._num_buckets = settings.num_buckets
+        self._opened = exchange.open_writer(settings.by_bucket.path(kind, index), RECORDS[kind])
+        self._writer = self._opened.__enter__()
+        self._tables: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> None:
+        self._tables.append(table)
+        if sum(each.nbytes for each in self._tables) >= ROUND_BYTES:
+            self._write()
+
+    def close(self) -> None:
+        self._write()
+        self._opened.__exit__(None, None, None)
+
+    def _write(self) -> None:
+        if self._tables:
+            table = pa.concat_tables(self._tables).combine_chunks()
+            buckets = hashing.ranges(table["hash"].to_numpy(), self._num_buckets)
+            exchange.write_round(self._writer, table, buckets, self._num_buckets)
+            self._tables = []
 
 
 def _route(settings: Settings, kind: str, source: str, table: pa.Table) -> pa.Table:
-    """The records with hash, source and split, without their message."""
-    validation = split.is_validation(table["message"], settings.seed, settings.validation_share)
+    """The records with hashes, source and split, without their message."""
     columns = {name: table[name] for name in KEYS[kind]}
-    for name in HASHES[kind]:
-        side = name.removesuffix("hash")
-        columns[name] = split.text_hashes(table[f"{side}lang"], table[f"{side}text"])
-    columns |= dict(source=[source] * len(table), validation=validation)
+    if kind == "documents":
+        texts = hashing.text_hashes(table["text"])
+        columns["hash"] = hashing.with_language(texts, table["name"])
+        messages = texts
+    else:
+        src, tgt = (hashing.text_hashes(table[f"{side}_text"]) for side in ("src", "tgt"))
+        columns["src_hash"] = hashing.with_language(src, table["src_lang"])
+        columns["tgt_hash"] = hashing.with_language(tgt, table["tgt_lang"])
+        columns["hash"] = hashing.pair_hashes(columns["src_hash"], columns["tgt_hash"])
+        # A pair without a message id belongs to its English side, else to its first.
+        messages = np.where(pc.equal(table["tgt_lang"], languages.ENGLISH).to_numpy(), tgt, src)
+    if "message" in table.column_names:
+        messages = hashing.text_hashes(table["message"])
+    columns["source"] = pa.array([source], pa.string()).take(pa.array(np.zeros(len(table), np.int64)))
+    columns["validation"] = hashing.is_held_out(messages, settings.seed, settings.validation_share)
     return pa.table(columns, schema=RECORDS[kind])
-
-
-def _in_order(kind: str, table: pa.Table) -> pa.Table:
-    """The records with their `group`, name/split, ordered by group and then by hash."""
-    names = [table["lang"]] if kind == "documents" else [table["src_lang"], table["tgt_lang"]]
-    name = pc.binary_join_element_wise(*names, "-")
-    split_name = pc.if_else(table["validation"], "validation", "train")
-    table = table.append_column("group", pc.binary_join_element_wise(name, split_name, "/"))
-    table = table.append_column("order", pa.array(_record_hashes(kind, table)))
-    table = table.sort_by([(column, "ascending") for column in ("group", "order", *KEYS[kind])])
-    return table.select([*KEYS[kind], "source", "group"])
-
-
-def _record_hashes(kind: str, table: pa.Table) -> np.ndarray:
-    """The hash of each record, which says its bucket and its place in the shards."""
-    hashes = [table[name].to_numpy() for name in HASHES[kind]]
-    return hashes[0] if kind == "documents" else split.pair_hashes(*hashes)

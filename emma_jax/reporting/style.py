@@ -78,7 +78,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const down = heading.dataset.order !== "down";
     for (const other of heading.parentNode.cells) delete other.dataset.order;
     heading.dataset.order = down ? "down" : "up";
-    const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+    const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent.replaceAll(",", "");
     const compare = (a, b) => isNaN(a) || isNaN(b) ? String(a).localeCompare(b) : b - a;
     body.append(...[...body.rows].sort((a, b) => (down ? 1 : -1) * compare(key(a), key(b))));
   }));

@@ -1,0 +1,282 @@
+"""The page of a corpus, `corpus.html`: one file to look at, which loads nothing from anywhere.
+
+Owns text, order and figures. Numbers are of `overview`, long tables of `listing`, the look is that of a report.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from etils import epath
+
+from emma_jax import languages
+from emma_jax.corpus import filters, listing, overview
+from emma_jax.corpus.overview import Dropped, short
+from emma_jax.corpus.statistics import CLEAN, CODES, DEDUPLICATE, READ
+from emma_jax.manifest import SPLITS, Manifest
+from emma_jax.reporting import style
+from emma_jax.reporting.markup import Markup, join, tag
+
+FILE_NAME = "corpus.html"
+KIND_LABELS = {"languages": "Texts of languages", "pairs": "Sentence pairs", "collections": "Documents of collections"}
+STAGE_LABELS = {
+    READ: "read",
+    CLEAN: "clean",
+    DEDUPLICATE: "distinct",
+    **dict(zip(SPLITS, ("for training", "for validation"), strict=True)),
+}
+STAGE_TITLES = {
+    READ: "Reading",
+    CODES: "Language codes",
+    filters.TEXTS: "Cleaning: texts, and each side of pairs",
+    filters.PAIRS: "Cleaning: pairs",
+    overview.DEDUPLICATE_TEXTS: "Deduplication: texts",
+    overview.DEDUPLICATE_PAIRS: "Deduplication: pairs",
+}
+BAR = 60  # percent of its column that the longest bar takes; the rest is for its number
+CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}  # -> their pictures
+
+CSS = """
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(135px, 1fr)); }
+nav a { margin-right: 16px; white-space: nowrap; }
+a { color: var(--s1); }
+.figures figure { margin-bottom: 6px; }
+.bars { width: 100%; }
+.bars th { white-space: nowrap; font-weight: 600; width: 1%; }
+.bars thead th { cursor: default; }
+.bars small { font-weight: 400; color: var(--soft); margin-left: 8px; }
+.bars td { width: 33%; min-width: 110px; }
+.bars i { display: inline-block; height: 11px; min-width: 1px; border-radius: 2px; background: var(--c);
+  margin-right: 6px; }
+.drop { border-bottom: 1px solid var(--rule); padding: 5px 0; }
+.drop > span { margin-left: 16px; width: calc(100% - 16px); }
+.drop summary { cursor: pointer; }
+.drop summary > span { width: calc(100% - 16px); }
+.drop summary > span, .drop > span { display: inline-grid; grid-template-columns: 12em 8em 5em 1fr; gap: 0 14px;
+  font-variant-numeric: tabular-nums; vertical-align: top; }
+.drop em { font-style: normal; text-align: right; }
+.drop small { color: var(--soft); font-size: 13px; line-height: 1.7; }
+.examples { margin: 6px 0 10px 16px; max-width: 900px; }
+.examples table { width: 100%; }
+.examples tbody tr:not(:last-child) > * { border-bottom: 0; }
+.examples th { font: 12px/1.9 ui-monospace, monospace; width: 9em; }
+.examples td.text { min-width: 9em; }
+@media (max-width: 700px) {
+  .bars small { display: block; margin: 0; }
+  .bars th { white-space: normal; }
+  .bars td { min-width: 84px; }
+  .drop summary > span, .drop > span { grid-template-columns: 1fr 7em 5em; }
+  .drop small { grid-column: 1 / -1; }
+}
+"""
+
+
+def write(manifest: Manifest) -> None:
+    """Writes `corpus.html` into the manifest's folder."""
+    path = epath.Path(manifest.folder) / FILE_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(html(manifest), encoding="utf-8")
+
+
+def html(manifest: Manifest) -> str:
+    """The whole page; the same for the same corpus, wherever it is."""
+    sections = {
+        "From reading to training": _stages(manifest),
+        "Sizes by resource class": _classes(manifest),
+        "Languages by script": _scripts(manifest),
+        "What was dropped, and why": _dropped(manifest),
+        "Every language": listing.entries(manifest, "languages"),
+        "Every pair": listing.entries(manifest, "pairs"),
+        "Collections": listing.entries(manifest, "collections"),
+        "Language codes that were refused": listing.refused_codes(manifest),
+        "Language codes as they were spelt": listing.mapped_codes(manifest),
+        "Files that were bad": listing.bad_files(manifest),
+        "Sources": listing.sources(manifest),
+        "How to read this": _notes(manifest),
+    }
+    sections = {title: inner for title, inner in sections.items() if inner}
+    links = [tag("a", title, href=f"#{_anchor(title)}") for title in sections]
+    body = [tag("h1", overview.title(manifest)), _tiles(manifest), tag("nav", *_separated(links))]
+    body += [tag("section", tag("h2", title, id=_anchor(title)), inner) for title, inner in sections.items()]
+    head = [
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", overview.title(manifest)),
+        tag("style", Markup(style.CSS + listing.CSS + CSS)),
+    ]
+    script = tag("script", Markup(style.SCRIPT + listing.SCRIPT))
+    whole = tag("html", tag("head", *head), tag("body", tag("main", *body), script), lang="en")
+    return f"<!doctype html>\n{whole}\n"
+
+
+def _tiles(manifest: Manifest) -> Markup:
+    text, pairs = (overview.total(getattr(manifest, kind).values()) for kind in ("languages", "pairs"))
+    everything = overview.total(manifest.tasks.values())
+    tiles = [
+        (f"{text.number:,}", "languages with text"),
+        (short(text.tokens), "tokens of text"),
+        (f"{pairs.number:,}", "language pairs"),
+        (short(pairs.rows), "sentence pairs"),
+        (short(pairs.tokens), "tokens of pairs, both sides"),
+        (short(everything.bytes, overview.BYTES), "of text in all"),
+        (f"{len(manifest.sources or manifest.licences):,}", "sources"),
+        (f"{len(manifest.bad_files):,}", "bad files"),
+    ]
+    if manifest.collections:
+        tiles.insert(5, (short(overview.total(manifest.collections.values()).tokens), "tokens of collections"))
+    return tag("div", *(tag("div", tag("b", value), tag("span", label)) for value, label in tiles), class_="tiles")
+
+
+def _stages(manifest: Manifest) -> Markup:
+    figures = []
+    for kind, label in KIND_LABELS.items():
+        records = overview.stages(manifest, kind)
+        most = max(records.values())
+        if most:
+            rows = [
+                (STAGE_LABELS[stage], "", [(count, most, f"{short(count)} ({_share(count / most)})")])
+                for stage, count in records.items()
+            ]
+            figures.append(_figure(label, _bars(["", "records"], rows)))
+    note = (
+        "Records that were left after each stage, and their share of those read, without those whose language code was "
+        "refused. Pairs that are aligned by message were made from sentences that were clean."
+    )
+    return join([tag("p", note, class_="note"), tag("div", *figures, class_="figures")]) if figures else Markup()
+
+
+def _classes(manifest: Manifest) -> Markup:
+    figures = []
+    for kind, label, classes in (
+        ("pairs", "Language pairs, by tokens of both sides", languages.PAIR_CLASSES),
+        ("languages", "Languages, by tokens of their text", languages.LANGUAGE_CLASSES),
+    ):
+        groups = overview.by_class(getattr(manifest, kind).values(), classes)
+        number, tokens = (max(getattr(group, key) for group in groups.values()) for key in ("number", "tokens"))
+        if number:
+            least = {name: f"from {short(limit)}" if limit else "fewer" for name, limit in classes}
+            rows = [
+                (name, least[name], [_counted(group.number, number), (group.tokens, tokens, short(group.tokens))])
+                for name, group in groups.items()
+            ]
+            figures.append(_figure(label, _bars(["class", "number", "tokens"], rows)))
+    return tag("div", *figures, class_="figures") if figures else Markup()
+
+
+def _scripts(manifest: Manifest) -> Markup:
+    scripts = overview.by_script(manifest)
+    if not scripts:
+        return Markup()
+    most = [max(getattr(script, key) for script in scripts) for key in ("languages", "tokens", "pairs")]
+    rows = [
+        (script.name, script.code, [
+            _counted(script.languages, most[0]),
+            (script.tokens, most[1], short(script.tokens)),
+            _counted(script.pairs, most[2]),
+        ])
+        for script in scripts
+    ]  # fmt: skip
+    return _bars(["script", "languages", "tokens of text", "pairs with one of them"], rows)
+
+
+def _dropped(manifest: Manifest) -> Markup:
+    found = overview.dropped(manifest)
+    stages = dict.fromkeys(dropped.stage for dropped in found)
+    parts = []
+    for stage in stages:
+        title = STAGE_TITLES.get(stage, stage.replace("_", " "))
+        parts += [tag("h3", title), *(_reason(dropped) for dropped in found if dropped.stage == stage)]
+    note = (
+        "Shares are of what a stage looked at. A record is counted at the first filter that drops it. Open a line for "
+        "examples: up to ten, as good as random, cut after some letters."
+    )
+    looked_at, repaired, tidied = overview.normalised(manifest)
+    if looked_at:
+        changed = (
+            f"Of {looked_at:,} texts the encoding of {repaired:,} was repaired, and {tidied:,} more had space, "
+            "controls or composed letters written otherwise."
+        )
+        parts += [tag("h3", "Changed, not dropped"), tag("p", changed)]
+    return join([tag("p", note, class_="note"), *parts]) if parts else Markup()
+
+
+def _reason(dropped: Dropped) -> Markup:
+    line = tag(
+        "span",
+        tag("b", dropped.reason.replace("_", " ")),
+        tag("em", f"{dropped.records:,}"),
+        tag("em", _share(dropped.share)),
+        tag("small", overview.meaning(dropped.reason)),
+    )
+    if not dropped.examples:
+        return tag("div", line, class_="drop")
+    table = tag("table", *map(_example, dropped.examples), class_="sample")
+    return tag("details", tag("summary", line), tag("div", table, class_="examples"), class_="drop")
+
+
+def _example(example: Sequence[str]) -> Markup:
+    """The texts of a record below each other, each with its language."""
+    half = len(example) // 2  # text, lang, or src_text, tgt_text, src_lang, tgt_lang
+    rows = []
+    for text, code in zip(example[:half], example[half:], strict=True) if half else [(example[0], "")]:
+        known = code[3:4] == "_" and code[4:] in languages.SCRIPTS
+        shown = text.translate(CONTROLS) or tag("em", "(empty)")
+        lang = f"{overview.tag(code)}-{code[4:]}" if known else None
+        rows.append(tag("tr", tag("th", code), tag("td", shown, dir="auto", lang=lang, class_="text")))
+    return tag("tbody", *rows)
+
+
+def _notes(manifest: Manifest) -> Markup:
+    items = [
+        "Codes are ISO 639-3 and ISO 15924. A pair is one folder for both directions; its sides are in the order of "
+        "their codes.",
+        "Tokens are what stands between whitespace. Languages that write no spaces have few for their size: compare "
+        "bytes. Resource classes are by tokens nonetheless, as those of the MaLA corpora are.",
+        "A text that was held out for validation is nowhere in training, neither alone nor as a side of a pair.",
+        "Of equal records one is kept, and counted for the first of its sources by name.",
+        f"Made with seed {manifest.seed}; config {manifest.config_hash[:12] or 'unknown'}, manifest "
+        f"{manifest.fingerprint[:12]}. manifest.json has all of this for programs.",
+    ]
+    return tag("ul", *(tag("li", item) for item in items))
+
+
+def _bars(head: Sequence[str], rows: Iterable[tuple[str, str, Sequence[tuple[int, int, str]]]]) -> Markup:
+    """A table of bars: each row has a label, a small one, and (value, longest value, text) for each column."""
+    body = []
+    for label, small, cells in rows:
+        drawn = []
+        for column, (value, longest, text) in enumerate(cells, 1):
+            width = f"width:{BAR * value / max(longest, 1):.2f}%"
+            bar = tag("i", class_=f"c{column}", style=width) if value else Markup()
+            drawn.append(tag("td", bar, text))
+        body.append(tag("tr", tag("th", label, *([tag("small", small)] if small else [])), *drawn))
+    names = tag("thead", tag("tr", *(tag("th", name) for name in head)))
+    return tag("div", tag("table", names, tag("tbody", *body), class_="bars"), class_="scroll")
+
+
+def _counted(value: int, longest: int) -> tuple[int, int, str]:
+    return value, longest, f"{value:,}"
+
+
+def _figure(title: str, inner: Markup) -> Markup:
+    return tag("figure", tag("figcaption", title), inner)
+
+
+def _share(value: float) -> str:
+    """A share in percent, with more digits where it is small.
+
+    >>> _share(1.0), _share(0.0276), _share(0.0000123), _share(1e-9)
+    ('100%', '2.8%', '0.0012%', '<0.0001%')
+    """
+    percent = 100 * value
+    if 0 < percent < 0.0001:
+        return "<0.0001%"
+    return f"{percent:.2g}%" if percent < 10 else f"{percent:.0f}%"
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(",", "").replace(" ", "-")
+
+
+def _separated(links: Iterable[Markup]) -> Iterable[Markup | str]:
+    """The links with spaces between them, at which a line may break."""
+    for link in links:
+        yield from (link, " ")
