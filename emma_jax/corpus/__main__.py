@@ -7,7 +7,7 @@ from emma_jax import command_line
 
 def main(config) -> None:
     """Builds the corpus, or says that it is there."""
-    command_line.require_extra("corpus", "apache_beam", "polib")
+    command_line.require_extra("corpus", "apache_beam", "ftfy", "polib", "xxhash")
     from emma_jax.corpus import build, statistics  # after the check: they need the extra
 
     manifest, was_there = build.build(config.corpus, config.seed)

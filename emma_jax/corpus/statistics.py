@@ -159,6 +159,8 @@ def summary(manifest: manifest_lib.Manifest) -> Iterable[str]:
     """Lines that say what the corpus holds, what was dropped and why, and which files and codes were no good."""
     kinds = dict(languages=manifest.languages, pairs=manifest.pairs, collections=manifest.collections)
     for kind, entries in kinds.items():
+        if not entries:
+            continue
         splits = [_total(entries, split) for split in manifest_lib.SPLITS]
         parts = (
             f"{s.rows:,} rows and {s.tokens:,} tokens for {n}" for n, s in zip(manifest_lib.SPLITS, splits, strict=True)
