@@ -87,7 +87,9 @@ class Manifest:
 
     def path(self, file: str) -> str:
         """The absolute path of a file that the manifest names."""
-        return str(epath.Path(self.folder).resolve() / file)
+        folder = epath.Path(self.folder)
+        # epath would put the current folder before a bucket.
+        return str((folder if "://" in self.folder else folder.resolve()) / file)
 
     def read(self, entry: Entry, split: str) -> Iterator[pa.RecordBatch]:
         """Record batches of one split in stored order; none where the entry does not have the split.

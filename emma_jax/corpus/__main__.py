@@ -8,6 +8,9 @@ from emma_jax import command_line
 def main(config) -> None:
     """Builds the corpus, or says that it is there."""
     command_line.require_extra("corpus", "apache_beam", "ftfy", "polib", "xxhash")
+    paths = (config.corpus.folder, *(source.path for source in config.corpus.sources.values()))
+    if any(path.startswith("gs://") for path in paths):
+        command_line.require_extra("corpus", "gcsfs")
     from emma_jax.corpus import build, statistics  # after the check: they need the extra
 
     manifest, was_there = build.build(config.corpus, config.seed)

@@ -15,8 +15,8 @@ def deduplicate(table: pa.Table, keys: list[str], hashes: list[str], held_out: n
     """The distinct records of a bucket, without those for training that have a held-out text.
 
     `keys` are the columns that make a record, of which `hash` is the hash; `hashes` are the columns with a hash of each
-    of its texts with its language; `held_out` has the hashes of all held-out texts, sorted. A record that is found for
-    training and for validation is for validation. Of the sources of a record the first by name is kept.
+    of its texts, whatever their language; `held_out` has the hashes of all held-out texts, sorted. A record that is
+    found for training and for validation is for validation. Of the sources of a record the first by name is kept.
 
     >>> table = pa.table({"lang": ["deu_Latn"] * 3, "text": ["Ja", "Ja", "Na"], "source": ["web", "books", "web"],
     ...                   "hash": pa.array([1, 1, 2], pa.uint64()), "validation": [False, True, False]})

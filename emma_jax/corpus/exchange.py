@@ -10,11 +10,15 @@ import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 from etils import epath
 
 from emma_jax.corpus import hashing
+
+# What epath reads buckets with remembers each listing, and so would miss what other workers have written since.
+fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 SHIPPED = pa.ipc.IpcWriteOptions(compression="lz4")  # files are not: it would cost more time than the disk does
 ROWS_PER_BATCH = 4096  # of a sorted file: what is read in vain at each end of a range
@@ -34,7 +38,7 @@ class ByBucket:
     def files(self, pieces: Sequence[tuple]) -> list[tuple[str, str]]:
         """Kind and path of each file that the pieces are in."""
         kinds = sorted({kind for kind, _ in pieces})
-        return [(kind, str(path)) for kind in kinds for path in sorted(self.path(kind, 0).parent.glob("*.arrow"))]
+        return [(kind, str(path)) for kind in kinds for path in list_files(self.path(kind, 0).parent, ".arrow")]
 
     def gather(self, kind: str, bucket: int) -> Iterator[pa.RecordBatch]:
         """The batches of a bucket."""
@@ -94,6 +98,14 @@ class BySize:
                     piece = self.pieces[number]
                     shards = hashing.ranges(batch["hash"].to_numpy(), piece.num_shards)
                     yield (number,), batch.filter(pa.array(shards == piece.shard))
+
+
+def list_files(folder: epath.Path, suffix: str) -> list[epath.Path]:
+    """The files in a folder whose name ends in a suffix, sorted; none if it is not there, as an empty one of a bucket.
+
+    No `glob`: the folder's own name may have brackets.
+    """
+    return sorted(path for path in folder.iterdir() if path.name.endswith(suffix)) if folder.exists() else []
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ class Cleaning:
 
     def _sentences(self, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         table = self._with_codes(self._normalised(table, "text", "sentence"), ("",))
-        self.report.keep(READ, table["lang"])
+        self._count_read(table["lang"])
         # Before anything is dropped: a message must not move to the other split when a filter changes.
         table = align.with_messages(table)
         table = _where(table, filters.texts_kept(table, self.filters["sentences"], self.report))
@@ -64,7 +64,7 @@ class Cleaning:
         one_language = pc.equal(table["src_lang"], table["tgt_lang"]).to_numpy()
         self.report.drop(CODES, "one_language", table, one_language)
         table = align.canonical(_where(table, ~one_language))
-        self.report.keep(READ, _pair_names(table))
+        self._count_read(_pair_names(table))
         kept = np.ones(len(table), bool)
         for side in ("src", "tgt"):
             texts = pa.table(dict(text=table[f"{side}_text"], lang=table[f"{side}_lang"]))
@@ -79,7 +79,7 @@ class Cleaning:
 
     def _documents(self, table: pa.Table) -> pa.Table:
         table = self._with_codes(self._normalised(table, "text", "document"), ("",))
-        self.report.keep(READ, table["lang"])
+        self._count_read(table["lang"])
         table = _where(table, filters.texts_kept(table, self.filters["documents"], self.report))
         self.report.keep(CLEAN, table["lang"])
         return table.append_column("name", table["lang"])
@@ -106,12 +106,15 @@ class Cleaning:
         for known, _ in mapped.values():
             kept &= known.is_valid().to_numpy(zero_copy_only=False)
         self.report.count(CODES, "refused_code", len(table) - kept.sum())
-        self.report.count(CODES, KEPT, kept.sum())
         table = _where(table, kept)
         for side, (known, given) in mapped.items():
             resolved = scripts.resolve(known.filter(pa.array(kept)), given[kept], table[f"{side}text"])
             table = table.set_column(table.column_names.index(f"{side}lang"), f"{side}lang", resolved)
         return table
+
+    def _count_read(self, names: pa.ChunkedArray) -> None:
+        self.report.count(CODES, KEPT, len(names))
+        self.report.keep(READ, names)
 
     def _map_codes(self, spellings: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
         """The code of each spelling, null where it is refused, and whether the spelling names its script."""

@@ -24,8 +24,11 @@ from emma_jax.corpus.statistics import DEDUPLICATE, Report
 
 KINDS = ("documents", "pairs")
 ROUTING = [("hash", pa.uint64()), ("source", pa.string()), ("validation", pa.bool_())]
+TEXT_HASHES = {"documents": ["text_hash"], "pairs": ["src_hash", "tgt_hash"]}
 RECORDS = {
-    "documents": pa.schema([*((name, pa.string()) for name in ("name", "lang", "text")), *ROUTING]),
+    "documents": pa.schema(
+        [*((name, pa.string()) for name in ("name", "lang", "text")), ("text_hash", pa.uint64()), *ROUTING]
+    ),
     "pairs": pa.schema(
         [
             *((name, pa.string()) for name in ("src_lang", "tgt_lang", "src_text", "tgt_text")),
@@ -36,11 +39,9 @@ RECORDS = {
 }
 KEYS = {"documents": ["name", "lang", "text"], "pairs": ["src_lang", "tgt_lang", "src_text", "tgt_text"]}
 SORTED = {  # of a deduplicated bucket
-    kind: pa.schema([field for field in schema if field.name not in ("src_hash", "tgt_hash")])
+    kind: pa.schema([field for field in schema if field.name not in TEXT_HASHES[kind]])
     for kind, schema in RECORDS.items()
 }
-TEXT_HASHES = {"documents": ["hash"], "pairs": ["src_hash", "tgt_hash"]}
-HELD_OUT = pa.schema([("hash", pa.uint64())])
 ROUND_BYTES = 32 << 20  # held by a worker before it writes a batch for each bucket
 
 
@@ -95,7 +96,7 @@ def read_part(settings: Settings, index: int, part: source_lib.Part) -> dict[str
 def collect_held_out(settings: Settings) -> None:
     """Joins the hashes of held-out texts of all parts into one sorted file, which every bucket reads."""
     hashes = [np.empty(0, np.uint64)]
-    for path in settings.path("held_out").glob("*.npy"):
+    for path in exchange.list_files(settings.path("held_out"), ".npy"):
         with path.open("rb") as file:
             hashes.append(np.load(file))
     with settings.path("held_out.npy").open("wb") as file:
@@ -171,14 +172,13 @@ def _route(settings: Settings, kind: str, source: str, table: pa.Table) -> pa.Ta
     """The records with hashes, source and split, without their message."""
     columns = {name: table[name] for name in KEYS[kind]}
     if kind == "documents":
-        texts = hashing.text_hashes(table["text"])
-        columns["hash"] = hashing.with_language(texts, table["name"])
-        messages = texts
+        messages = columns["text_hash"] = hashing.text_hashes(table["text"])
+        columns["hash"] = hashing.with_language(messages, table["name"])
     else:
         src, tgt = (hashing.text_hashes(table[f"{side}_text"]) for side in ("src", "tgt"))
-        columns["src_hash"] = hashing.with_language(src, table["src_lang"])
-        columns["tgt_hash"] = hashing.with_language(tgt, table["tgt_lang"])
-        columns["hash"] = hashing.pair_hashes(columns["src_hash"], columns["tgt_hash"])
+        columns |= dict(src_hash=src, tgt_hash=tgt)
+        sides = hashing.with_language(src, table["src_lang"]), hashing.with_language(tgt, table["tgt_lang"])
+        columns["hash"] = hashing.pair_hashes(*sides)
         # A pair without a message id belongs to its English side, else to its first.
         messages = np.where(pc.equal(table["tgt_lang"], languages.ENGLISH).to_numpy(), tgt, src)
     if "message" in table.column_names:

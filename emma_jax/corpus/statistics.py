@@ -174,7 +174,7 @@ def summary(manifest: manifest_lib.Manifest) -> Iterable[str]:
         codes = (f"{code['code']} of {code['source']} ({code['records']:,} records)" for code in refused)
         yield f"refused as {reason}: {', '.join(codes)}"
     for bad in manifest.bad_files:
-        yield f"bad file {bad['file']}, skipped: {bad['reason']}"
+        yield f"bad file {bad['file']}: {bad['reason']}"
     yield f"{len(manifest.bad_files)} bad files, {len(manifest.refused_codes)} refused codes"
 
 

@@ -51,7 +51,7 @@ def run(
     Raises OSError with one sentence if a worker met a full disk or the like; whatever else fails is a defect.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    done = {path.name for path in folder.iterdir()}
+    done = {path.name for path in exchange_lib.list_files(folder, ".json")}
     left = [(number, piece) for number, piece in enumerate(pieces) if _file_name(number) not in done]
     if len(left) < len(pieces):
         logging.info("%s: %d of %d were done by a run before", name, len(pieces) - len(left), len(pieces))
@@ -121,4 +121,4 @@ def _file_name(number: int) -> str:
 
 
 def _num_results(folder: epath.Path) -> int:
-    return sum(path.name.endswith(".json") for path in folder.iterdir())
+    return len(exchange_lib.list_files(folder, ".json"))

@@ -57,6 +57,7 @@ def read(part: source_lib.Part, report: Report) -> Iterator[pa.RecordBatch]:
     """A batch of SENTENCES for each catalog of the part, and a last one of all messages in English."""
     english: dict[str, str] = {}
     yield from source_lib.each_file(part, report, functools.partial(_read_catalog, part, report, english))
+    report.count(READ, KEPT, len(english))
     yield from _batches("en", english)
 
 
