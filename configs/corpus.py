@@ -21,13 +21,16 @@ DATASETS = {
 
 def get_config(folder: str = "mala"):
     """The configuration of the corpus in `<folder>/corpus`."""
+    there = [name for name in DATASETS if (epath.Path(folder) / name).exists()]
+    if not there:
+        raise ValueError(f"there is none of {', '.join(DATASETS)} in {folder!r}; put copies of those datasets there")
     config = base.get_config()
     config.run_name = "corpus"
     config.corpus.folder = f"{folder}/corpus"
-    for name, (reader, kind) in DATASETS.items():
-        if (epath.Path(folder) / name).exists():
-            section = base.source(reader, f"{folder}/{name}", licence="as its dataset card says", kind=kind)
-            config.corpus.sources[name.replace("-", "_")] = section
+    for name in there:
+        reader, kind = DATASETS[name]
+        section = base.source(reader, f"{folder}/{name}", licence="as its dataset card says", kind=kind)
+        config.corpus.sources[name.replace("-", "_")] = section
     # Of billions of pairs a small share is enough, and the hashes of what is held out must fit in a worker's memory.
     config.corpus.validation_share = 0.0005
     config.corpus.shard_bytes = 512 << 20

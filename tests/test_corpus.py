@@ -298,15 +298,15 @@ def test_folder_of_other_sources_is_left_alone(built, tmp_path):
         build.build(make_config(built.folder, tmp_path / "gettext"), seed=1)
 
 
-def test_unfinished_work_of_another_config_is_removed_and_it_says_so(built, tmp_path, monkeypatch, caplog):
+def test_unfinished_work_of_another_config_is_left_alone(tmp_path, monkeypatch):
     folder = tmp_path / "corpus"
-    (folder / "monolingual" / "xho_Latn").mkdir(parents=True)
-    (folder / "monolingual" / "xho_Latn" / "train-00000-of-00001.parquet").write_bytes(b"half")
-    (folder / "exchange").mkdir()
-    with caplog.at_level("INFO"):
+    monkeypatch.setattr(stages, "collect_held_out", lambda settings: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
         build.build(make_config(folder), seed=1)
-    assert f"{folder} holds unfinished work of another config, seed or sources; it is removed" in caplog.text
-    assert contents(folder) == contents(pathlib.Path(built.folder))
+    before = contents(folder)
+    with pytest.raises(ValueError, match="holds an unfinished corpus of another config, seed or sources; run it with"):
+        build.build(make_config(folder), seed=2)
+    assert contents(folder) == before and any("results_read" in file for file in before)
 
 
 @pytest.mark.parametrize("stage", ["read_part", "deduplicate_bucket", "write_shards"])
@@ -348,13 +348,33 @@ def test_killed_run_goes_on_where_it_was(built, tmp_path, stage):
     assert contents(folder) == contents(tmp_path / "at_once")
 
 
-def test_files_that_are_not_ours_are_not_removed(tmp_path):
-    mine = tmp_path / "monolingual" / "mine.txt"
+@pytest.mark.parametrize("name", ["monolingual", "exchange", "notes"])
+def test_files_that_are_not_ours_are_not_removed(tmp_path, name):
+    mine = tmp_path / name / "mine.txt"
     mine.parent.mkdir()
     mine.write_text("mine")
-    with pytest.raises(ValueError, match="monolingual is in the way, and of no corpus; choose another"):
+    with pytest.raises(ValueError, match=f"{name} is in the way, and of no corpus; choose another"):
         build.build(make_config(tmp_path), seed=1)
     assert mine.read_text() == "mine"
+
+
+def test_finished_corpus_with_a_missing_shard_is_not_called_done(tmp_path):
+    manifest, _ = build.build(make_config(tmp_path / "corpus"), seed=1)
+    pathlib.Path(manifest.path(manifest.languages["deu_Latn"].splits["train"].files[0])).unlink()
+    with pytest.raises(ValueError, match="is missing from a finished corpus; delete its folder and build it again"):
+        build.build(make_config(tmp_path / "corpus"), seed=1)
+
+
+@pytest.mark.parametrize("policy", ["members", "macro"])
+def test_pairs_are_named_by_the_codes_of_the_policy(tmp_path, policy):
+    for language, text in (("sw", "Ziwa tulivu"), ("zu", "Ichibi elithule")):
+        file = tmp_path / "table" / language / "test.tsv"
+        file.parent.mkdir(parents=True)
+        file.write_text("id\ttext\n" + "".join(f"{number}\t{text} {number}\n" for number in range(5)))
+    pair = dict(members="swh_Latn-zul_Latn", macro="swa_Latn-zul_Latn")[policy]
+    config = make_config(tmp_path / "corpus", pairs=(pair,), macrolanguages=policy)
+    config.sources = ConfigDict(dict(table=base.source("table", str(tmp_path / "table"), licence="CC0")))
+    assert set(build.build(config, seed=1)[0].pairs) == {pair}
 
 
 def test_full_disk_is_one_sentence(tmp_path, monkeypatch):
@@ -388,7 +408,7 @@ def test_bad_catalogs_are_named_and_the_others_used(tmp_path, caplog):
     ]
     assert manifest.counts["read"]["bad_file"] == 3
     for bad in manifest.bad_files:
-        assert f"bad file {bad['file']}, skipped: {bad['reason']}" in caplog.text
+        assert f"bad file {bad['file']}: {bad['reason']}" in caplog.text
     assert set(manifest.languages) == {
         "cym_Latn",
         "deu_Latn",
@@ -412,6 +432,7 @@ def test_bad_catalogs_are_named_and_the_others_used(tmp_path, caplog):
         (dict(num_buckets=-1), "num_buckets is -1; 0 is the least"),
         (dict(exchange="file"), "exchange is 'file'; is files meant"),
         (dict(macrolanguages="maal"), "macrolanguages is 'maal'; is mala meant"),
+        (dict(filters=dict(documents=dict(few_letters=30.0))), "few_letters is 30.0; it is a share, from 0 to 1"),
         (dict(sources={}), "config.corpus.sources is empty"),
         (
             dict(sources=dict(a=dict(reader="getext", path="x", licence=""))),
@@ -441,7 +462,7 @@ def test_mistakes_are_found_before_anything_is_made(tmp_path, changes, message):
 def test_source_without_good_text_is_an_error(tmp_path):
     (tmp_path / "po").mkdir()
     (tmp_path / "po" / "de.po").write_text("")
-    with pytest.raises(ValueError, match="no text is left of the sources catalogs: 1 bad_file"):
+    with pytest.raises(ValueError, match="no text is left of the sources catalogs: catalogs/de.po is empty"):
         build.build(make_config(tmp_path / "corpus", tmp_path / "po", pairs=()), seed=1)
 
 

@@ -115,7 +115,7 @@ def test_program_says_what_is_there_and_names_bad_files(program, built):
             f"{len(entries)} {kind}: " + ", ".join(map(" ".join, zip(said, manifest_lib.SPLITS, strict=True))) in lines
         )
     for bad in built.bad_files:
-        assert f"bad file {bad['file']}, skipped: {bad['reason']}" in lines
+        assert f"bad file {bad['file']}: {bad['reason']}" in lines
     assert f"{len(BAD)} bad files, 6 refused codes" in lines
     assert "refused as stands for no single language: mul of mala_parquet (1 records)" in lines
     assert lines[-1].endswith(f"corpus in {built.folder!r} is done")

@@ -17,10 +17,10 @@ from etils import epath
 
 from emma_jax import languages
 from emma_jax import manifest as manifest_lib
-from emma_jax.corpus import card, codes, contents, page, readers, shards, stages, workers, write
+from emma_jax.corpus import card, clean, codes, contents, filters, page, readers, shards, stages, workers
 from emma_jax.corpus import exchange as exchange_lib
 from emma_jax.corpus import source as source_lib
-from emma_jax.corpus.statistics import Report
+from emma_jax.corpus.statistics import KEPT, Report
 
 EXCHANGE = "exchange"  # folder of unfinished work within that of the corpus; without it nothing there is ours to remove
 PLAN = "plan.json"  # in it: what the unfinished work is of
@@ -37,7 +37,7 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
     """
     _check(config)
     parts, sources = _open_sources(config["sources"])
-    pairs = check_pairs(config["pairs"], parts)
+    pairs = check_pairs(config["pairs"], parts, config["macrolanguages"])
     config_hash = _hash(config, seed, pairs, sources)
     folder = epath.Path(config["folder"])
     if (folder / manifest_lib.FILE_NAME).exists():
@@ -58,8 +58,8 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
     )
     report, written = _run_stages(settings, config, parts)
     if not written:
-        reasons = (f"{records} {reason}" for stage in report.counts.values() for reason, records in stage.items())
-        raise ValueError(f"no text is left of the sources {', '.join(sources)}: {', '.join(reasons) or 'all is empty'}")
+        settings.path().rmtree()  # so that mended files are read again
+        raise ValueError(f"no text is left of the sources {', '.join(sources)}: {_what_was_lost(report)}")
     manifest = manifest_lib.Manifest(
         folder=str(folder),
         version=manifest_lib.VERSION,
@@ -79,12 +79,14 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
     return manifest, False
 
 
-def check_pairs(pairs: Iterable[str], parts: Iterable[source_lib.Part]) -> tuple[tuple[str, str], ...]:
+def check_pairs(
+    pairs: Iterable[str], parts: Iterable[source_lib.Part], macrolanguages: str = "mala"
+) -> tuple[tuple[str, str], ...]:
     """The pairs of the config, in canonical order and sorted.
 
     Raises ValueError if one is no pair of languages, or no part of a source has both of them.
     """
-    offered = [part.languages for part in parts]
+    offered = [frozenset(codes.normalise(code, macrolanguages) for code in part.languages) for part in parts]
     known = frozenset().union(*offered)
     result = set()
     for pair in pairs:
@@ -111,6 +113,7 @@ def _check(config: Mapping[str, Any]) -> None:
         raise ValueError(
             f"config.corpus.validation_share is {config['validation_share']}; it must be at least 0 and below 1"
         )
+    filters.check(config["filters"])
     for key, least in (("num_buckets", 0), ("shard_bytes", 1), ("num_workers", 1)):
         if config[key] < least:
             raise ValueError(f"config.corpus.{key} is {config[key]}; {least} is the least")
@@ -151,6 +154,11 @@ def _hash(config: Mapping[str, Any], seed: int, pairs: Iterable[tuple[str, str]]
 
 def _check_same(manifest: manifest_lib.Manifest, config_hash: str, sources: Mapping[str, Any]) -> manifest_lib.Manifest:
     if manifest.config_hash == config_hash:
+        files = (file for entry in manifest.tasks.values() for split in entry.splits.values() for file in split.files)
+        if missing := next((file for file in files if not epath.Path(manifest.path(file)).exists()), ""):
+            raise ValueError(
+                f"{manifest.path(missing)} is missing from a finished corpus; delete its folder and build it again"
+            )
         return manifest
     changed = sorted(name for name in {*manifest.sources, *sources} if manifest.sources.get(name) != sources.get(name))
     what = f"other files of the sources {', '.join(changed)}" if changed else "another config.corpus or seed"
@@ -165,19 +173,27 @@ def _begin(folder: epath.Path, config_hash: str, num_buckets: int) -> int:
     Raises ValueError if there is something in it that no run of ours left.
     """
     plan = folder / EXCHANGE / PLAN
-    shards_there = [folder / name for name in write.FOLDERS if (folder / name).exists()]
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"config.corpus.folder is {str(folder)!r}, which is a file; name a folder")
     if plan.exists():
         found = json.loads(plan.read_text())
         if found["config_hash"] == config_hash:
             logging.info("going on with the unfinished corpus in %s", folder)
             return found["num_buckets"]
-    if (folder / EXCHANGE).exists():
-        logging.info("%s holds unfinished work of another config, seed or sources; it is removed", folder)
-        for path in (*shards_there, folder / EXCHANGE):
-            path.rmtree()
-    elif shards_there:
-        raise ValueError(f"{shards_there[0]} is in the way, and of no corpus; choose another config.corpus.folder")
-    plan.parent.mkdir(parents=True)
+        raise ValueError(
+            f"{str(folder)!r} holds an unfinished corpus of another config, seed or sources; run it with those again, "
+            "choose another config.corpus.folder, or delete this one"
+        )
+    # A run that ended before it wrote its plan has left the folder of the plan, and nothing else.
+    begun = (
+        [plan.parent]
+        if plan.parent.exists() and {path.name for path in plan.parent.iterdir()} <= {plan.name + ".tmp"}
+        else []
+    )
+    others = sorted(str(path) for path in folder.iterdir() if path not in begun) if folder.exists() else []
+    if others:
+        raise ValueError(f"{others[0]} is in the way, and of no corpus; choose another config.corpus.folder")
+    plan.parent.mkdir(parents=True, exist_ok=True)
     unfinished = plan.with_name(plan.name + ".tmp")
     unfinished.write_text(json.dumps(dict(config_hash=config_hash, num_buckets=num_buckets)))
     unfinished.replace(plan)
@@ -214,6 +230,23 @@ def _run_stages(
     writing = functools.partial(stages.write_shards, pieces=pieces)
     written = run("write", writing, ((number,) for number in pieces), exchange_lib.BySize(pieces))
     return report, [*itertools.chain.from_iterable(written)]
+
+
+def _what_was_lost(report: Report) -> str:
+    """Why nothing is left: the first bad file or refused code, or else what each stage dropped."""
+    if report.bad_files:
+        file, reason = min(report.bad_files.items())
+        return f"{file} {reason}" + (
+            f", and {len(report.bad_files) - 1} more bad files" if len(report.bad_files) > 1 else ""
+        )
+    stages_lost = {
+        stage: [f"{records:,} {reason}" for reason, records in reasons.items() if reason != KEPT]
+        for stage, reasons in report.counts.items()
+        if stage != clean.NORMALISE
+    }
+    return (
+        "; ".join(f"{stage} dropped {', '.join(lost)}" for stage, lost in stages_lost.items() if lost) or "all is empty"
+    )
 
 
 def _plain(value: Any) -> Any:

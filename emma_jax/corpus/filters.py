@@ -21,8 +21,27 @@ TEXTS, PAIRS = "clean_texts", "clean_pairs"  # stages in the report
 # Django, Sphinx and wagtail, 0.4% of pairs differ more than threefold without, and 0.005% with it.
 SLACK_CHARACTERS, SLACK_WORDS = 10, 2
 
+SHARES = ("few_letters", "wrong_script", "repeated_ngrams", "placeholder_mismatch", "number_mismatch")
+RATIOS = ("length_ratio", "word_ratio")
+
 Thresholds = Mapping[str, float]
 Filter = Callable[..., np.ndarray]  # of Texts, or of two Texts, and a threshold: which rows to drop
+
+
+def check(sections: Mapping[str, Thresholds]) -> None:
+    """Raises ValueError if a threshold of `config.corpus.filters` cannot be meant.
+
+    >>> check({"documents": {"few_letters": 30.0}})
+    Traceback (most recent call last):
+    ValueError: config.corpus.filters.documents.few_letters is 30.0; it is a share, from 0 to 1
+    """
+    for section, thresholds in sections.items():
+        for name, threshold in thresholds.items():
+            if name in SHARES and not 0 <= threshold <= 1:
+                raise ValueError(f"config.corpus.filters.{section}.{name} is {threshold}; it is a share, from 0 to 1")
+            if threshold < 0 or (name in RATIOS and 0 < threshold < 1):
+                least = "1, or 0 for no such filter," if name in RATIOS else "0"
+                raise ValueError(f"config.corpus.filters.{section}.{name} is {threshold}; {least} is the least")
 
 
 def texts_kept(table: pa.Table, thresholds: Thresholds, report: Report) -> np.ndarray:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from etils import epath
 
 from emma_jax import languages
-from emma_jax.corpus.statistics import READ, Report
+from emma_jax.corpus.statistics import KEPT, READ, Report
 
 # Translations of messages: equal ids, equal meaning. All of a message is in one part. Where a language has a message
 # more than once (Brazilian and European Portuguese), the first one is the one that pairs without English take.
@@ -37,6 +37,10 @@ MAX_RECORD_BYTES = 16 << 20  # a longer line or element is no record: a book has
 
 # What documents can be besides text of a language, which is "monolingual".
 COLLECTIONS = ("code", "paper", "instruction", "book")
+
+
+# Why a record cannot be read; of a file in which most cannot, something else is wrong than a record.
+UNREADABLE = ("bad_json", "too_large", "undecodable", "wrong_columns")
 
 
 class BadFile(ValueError):
@@ -151,11 +155,17 @@ def each_file(
 ) -> Iterator[pa.RecordBatch]:
     """What `read_file` yields of each file of the part; a file for which it raises BadFile is named in the report."""
     for file in part.files:
+        name, before = f"{part.source.name}/{file.name}", dict(report.counts[READ])
         try:
             yield from read_file(file)
         except BadFile as error:
-            report.bad_files[f"{part.source.name}/{file.name}"] = str(error)
+            report.bad_files[name] = str(error)
             report.count(READ, "bad_file", 1)
+        found = {reason: report.counts[READ][reason] - before.get(reason, 0) for reason in (KEPT, *UNREADABLE)}
+        bad = {reason: count for reason, count in found.items() if reason != KEPT and count}
+        if sum(bad.values()) > found[KEPT] and name not in report.bad_files:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in bad.items())
+            report.bad_files[name] = f"most of its records could not be read: {reasons}, {found[KEPT]:,} kept"
 
 
 def fingerprint(parts: Iterable[Part]) -> str:
