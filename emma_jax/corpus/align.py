@@ -16,6 +16,8 @@ from emma_jax import languages
 def with_messages(sentences: pa.Table) -> pa.Table:
     """SENTENCES with the column `message`: the English text of the same message id, else that of the first language.
 
+    The column `english` has the English text only, "" where there is none.
+
     >>> sentences = pa.table({"message_id": ["1", "1", "2"], "lang": ["deu_Latn", "eng_Latn", "deu_Latn"],
     ...                       "text": ["Sichern", "Save", "Laden"]})
     >>> with_messages(sentences)["message"].to_pylist()
@@ -25,7 +27,9 @@ def with_messages(sentences: pa.Table) -> pa.Table:
     order = sorted(range(len(lang)), key=lambda row: (lang[row] != languages.ENGLISH, lang[row]), reverse=True)
     anchors = np.empty(len(lang), np.int64)
     anchors[ids[order]] = order  # of rows with one id, the last one written stays: English, else the first language
-    return sentences.append_column("message", sentences["text"].take(pa.array(anchors[ids])))
+    messages = sentences.take(pa.array(anchors[ids]))
+    english = pc.if_else(pc.equal(messages["lang"], languages.ENGLISH), messages["text"], "")
+    return sentences.append_column("message", messages["text"]).append_column("english", english)
 
 
 def pairs_of_sentences(sentences: pa.Table, pairs: Iterable[tuple[str, str]]) -> pa.Table:

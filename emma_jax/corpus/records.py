@@ -50,7 +50,8 @@ class Cleaning:
         self._count_read(table["lang"])
         # Before anything is dropped: a message must not move to the other split when a filter changes.
         table = align.with_messages(table)
-        table = _where(table, filters.texts_kept(table, self.filters["sentences"], self.report))
+        texts = pa.table(dict(text=table["text"], lang=table["lang"], message=table["english"]))
+        table = _where(table, filters.texts_kept(texts, self.filters["sentences"], self.report))
         self.report.keep(CLEAN, table["lang"])
         yield "documents", table.append_column("name", table["lang"]).drop_columns("message_id")
         aligned = align.pairs_of_sentences(table, self.pairs)
