@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 USER_MISTAKE = 2
+INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 FREE_SECTIONS = ("corpus.sources", "pack.components", "mixture")  # keys of these are the user's own names
 
 
@@ -63,6 +64,12 @@ def run(
         except (ValueError, OSError) as error:
             logging.debug("the mistake was found here", exc_info=True)
             _fail(str(error))
+        except (KeyboardInterrupt, RuntimeError) as error:
+            # Beam hands an interruption on as the text of another error.
+            if not isinstance(error, KeyboardInterrupt) and "KeyboardInterrupt" not in str(error):
+                raise
+            print("interrupted", file=sys.stderr)
+            sys.exit(INTERRUPTED)
 
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()

@@ -190,7 +190,7 @@ def _making(manifest: Manifest) -> str:
         [
             each.stage.replace("_", ": "),
             each.reason.replace("_", " "),
-            overview.meaning(each.reason),
+            overview.meaning(each.reason, each.stage),
             f"{each.records:,}",
         ]
         for each in overview.dropped(manifest)

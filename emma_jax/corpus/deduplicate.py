@@ -24,34 +24,43 @@ def deduplicate(table: pa.Table, keys: list[str], hashes: list[str], held_out: n
     [{'lang': 'deu_Latn', 'text': 'Ja', 'source': 'books', 'hash': 1, 'validation': True},
      {'lang': 'deu_Latn', 'text': 'Na', 'source': 'web', 'hash': 2, 'validation': False}]
     """
-    stage = "deduplicate_" + ("pairs" if "src_text" in keys else "documents")
+    table = distinct(table, keys, report)
+    leaked = np.zeros(len(table), bool)
+    for name in hashes:
+        leaked |= _is_in(table[name].to_numpy(), held_out)
+    leaked &= ~table["validation"].to_numpy()
+    report.count(_stage(keys), "held_out_text", leaked.sum())
+    report.count(_stage(keys), KEPT, len(table) - leaked.sum())
+    return table.filter(pa.array(~leaked)) if leaked.any() else table
+
+
+def distinct(table: pa.Table, keys: list[str], report: Report) -> pa.Table:
+    """One of each record of a table, with the first source of all that are equal, and held out if one of them is.
+
+    Texts are compared only where hashes are equal: grouping all by their texts would cost more than all the rest.
+    """
     table = table.combine_chunks()
+    rows = _shared(table["hash"].to_numpy())
+    if not len(rows):
+        return table
     source = table["source"].combine_chunks().dictionary_encode()
     source, names = source.indices.to_numpy(zero_copy_only=False).copy(), source.dictionary
     validation = table["validation"].to_numpy().copy()
+    texts = table.select(keys).take(pa.array(rows))
+    first = _first_of_equal(texts, rows, names.take(pa.array(source[rows])), validation[rows])
     kept = np.ones(len(table), bool)
-
-    # Texts are compared only where hashes are equal: grouping all by their texts would cost more than all the rest.
-    rows = _shared(table["hash"].to_numpy())
-    first = _first_of_equal(
-        table.select(keys).take(pa.array(rows)), rows, names.take(pa.array(source[rows])), validation[rows]
-    )
     kept[rows] = False
     kept[first["row"]] = True
     source[first["row"]] = pc.index_in(first["source"], names).to_numpy(zero_copy_only=False)
     validation[first["row"]] = first["validation"]
-    report.count(stage, "duplicate", len(kept) - kept.sum())
-
-    leaked = np.zeros(len(table), bool)
-    for name in hashes:
-        leaked |= _is_in(table[name].to_numpy(), held_out)
-    leaked &= kept & ~validation
-    report.count(stage, "held_out_text", leaked.sum())
-    kept &= ~leaked
-    report.count(stage, KEPT, kept.sum())
+    report.count(_stage(keys), "duplicate", len(kept) - kept.sum())
     for name, column in (("source", names.take(pa.array(source))), ("validation", pa.array(validation))):
         table = table.set_column(table.column_names.index(name), name, column)
     return table.filter(pa.array(kept))
+
+
+def _stage(keys: list[str]) -> str:
+    return "deduplicate_" + ("pairs" if "src_text" in keys else "documents")
 
 
 def _first_of_equal(texts: pa.Table, rows: np.ndarray, source: pa.Array, validation: np.ndarray) -> dict:

@@ -127,12 +127,14 @@ def _position(stage: str) -> tuple[int, str]:
     return (DROPPING.index(stage) if stage in DROPPING else len(DROPPING)), stage
 
 
-def meaning(reason: str) -> str:
-    """What a reason says of the records that were dropped for it, or "" if that is not known.
+def meaning(reason: str, stage: str = "") -> str:
+    """What a reason says of the records that a stage dropped for it, or "" if that is not known.
 
-    >>> meaning("identical_sides"), meaning("duplicate"), meaning("bad_json")
-    ('Both sides are the same text.', 'Equal to another record.', '')
+    >>> meaning("identical_sides"), meaning("duplicate"), meaning("bad_json"), meaning("undecodable", READ)
+    ('Both sides are the same text.', 'Equal to another record.', '', 'Is not in UTF-8.')
     """
+    if (stage, reason) == (READ, "undecodable"):
+        return "Is not in UTF-8."
     documented = {each.__name__: each.__doc__ or "" for each in (*filters.TEXT_FILTERS, *filters.PAIR_FILTERS)}
     first_clause = re.split("[.;\n]", documented.get(reason, ""))[0]
     return MEANINGS.get(reason) or (f"{first_clause}." if first_clause else "")

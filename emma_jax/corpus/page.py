@@ -204,7 +204,7 @@ def _reason(dropped: Dropped) -> Markup:
         tag("b", dropped.reason.replace("_", " ")),
         tag("em", f"{dropped.records:,}"),
         tag("em", _share(dropped.share)),
-        tag("small", overview.meaning(dropped.reason)),
+        tag("small", overview.meaning(dropped.reason, dropped.stage)),
     )
     if not dropped.examples:
         return tag("div", line, class_="drop")

@@ -75,7 +75,7 @@ class Settings:
 def read_part(settings: Settings, index: int, part: source_lib.Part) -> dict[str, Any]:
     """Reads, cleans and aligns a part; its records go to files of that index. Returns the report."""
     report, held_out = Report(), [np.empty(0, np.uint64)]
-    rounds = {kind: _Rounds(settings, kind, index) for kind in KINDS}
+    rounds = {kind: _Rounds(settings, kind, index, report) for kind in KINDS}
     cleaning = records.Cleaning(part, settings.pairs, settings.macrolanguages, settings.filters, report)
     try:
         for kind, table in cleaning.tables(readers.READERS[part.source.reader].read(part, report)):
@@ -145,7 +145,9 @@ def write_shards(
 class _Rounds:
     """The file of a part's records of a kind: gathers tables until a round is worth writing."""
 
-    def __init__(self, settings: Settings, kind: str, index: int):
+    def __init__(self, settings: Settings, kind: str, index: int, report: Report):
+        self._kind = kind
+        self._report = report
         self._num_buckets = settings.num_buckets
         self._opened = exchange.open_writer(settings.by_bucket.path(kind, index), RECORDS[kind])
         self._writer = self._opened.__enter__()
@@ -162,7 +164,8 @@ class _Rounds:
 
     def _write(self) -> None:
         if self._tables:
-            table = pa.concat_tables(self._tables).combine_chunks()
+            # Equal records all meet in one bucket, and there may be millions of one: few are let through.
+            table = deduplicate.distinct(pa.concat_tables(self._tables), KEYS[self._kind], self._report)
             buckets = hashing.ranges(table["hash"].to_numpy(), self._num_buckets)
             exchange.write_round(self._writer, table, buckets, self._num_buckets)
             self._tables = []
