@@ -150,6 +150,7 @@ def read_rows(reader: pa.RecordBatchFileReader, start: int, end: int) -> Iterato
 def one_batch(table: pa.Table) -> pa.RecordBatch:
     """The table as one record batch, also if it is empty."""
     batches = table.combine_chunks().to_batches()
+    assert len(batches) <= 1, f"{table.nbytes} bytes, and a column of strings holds 2 GiB at most"
     return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
 
 

@@ -152,10 +152,13 @@ class _Rounds:
         self._opened = exchange.open_writer(settings.by_bucket.path(kind, index), RECORDS[kind])
         self._writer = self._opened.__enter__()
         self._tables: list[pa.Table] = []
+        self._num_bytes = 0
 
     def add(self, table: pa.Table) -> None:
-        self._tables.append(table)
-        if sum(each.nbytes for each in self._tables) >= ROUND_BYTES:
+        if len(table):
+            self._tables.append(table)
+            self._num_bytes += table.nbytes
+        if self._num_bytes >= ROUND_BYTES:
             self._write()
 
     def close(self) -> None:
@@ -168,7 +171,7 @@ class _Rounds:
             table = deduplicate.distinct(pa.concat_tables(self._tables), KEYS[self._kind], self._report)
             buckets = hashing.ranges(table["hash"].to_numpy(), self._num_buckets)
             exchange.write_round(self._writer, table, buckets, self._num_buckets)
-            self._tables = []
+            self._tables, self._num_bytes = [], 0
 
 
 def _route(settings: Settings, kind: str, source: str, table: pa.Table) -> pa.Table:
