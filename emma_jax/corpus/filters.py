@@ -16,7 +16,7 @@ from emma_jax.corpus import characters
 from emma_jax.corpus.features import NGRAM, Texts
 from emma_jax.corpus.statistics import KEPT, Report
 
-TEXTS, PAIRS = "clean_texts", "clean_pairs"  # stages in the report
+TEXTS, SIDES, PAIRS = "clean_texts", "clean_sides", "clean_pairs"  # stages in the report
 # Added to both sides before they are compared: "OK" may well be three words in another language. Of the catalogs of
 # Django, Sphinx and wagtail, 0.4% of pairs differ more than threefold without, and 0.005% with it.
 SLACK_CHARACTERS, SLACK_WORDS = 10, 2
@@ -44,8 +44,10 @@ def check(sections: Mapping[str, Thresholds]) -> None:
                 raise ValueError(f"config.corpus.filters.{section}.{name} is {threshold}; {least} is the least")
 
 
-def texts_kept(table: pa.Table, thresholds: Thresholds, report: Report) -> np.ndarray:
+def texts_kept(table: pa.Table, thresholds: Thresholds, report: Report, stage: str = TEXTS) -> np.ndarray:
     """For each row of a table of `text, lang` and maybe `message`, whether it passes the filters of texts.
+
+    Texts that are one side of pairs are counted by themselves, at the stage SIDES.
 
     >>> report = Report()
     >>> table = pa.table({"text": ["Aye", "", "100 %"], "lang": ["sco_Latn"] * 3})
@@ -55,7 +57,7 @@ def texts_kept(table: pa.Table, thresholds: Thresholds, report: Report) -> np.nd
     {'empty': 1, 'few_letters': 1, 'kept': 1}
     """
     names = [name for name in ("text", "lang", "message") if name in table.column_names]
-    return _kept(table, names, lambda piece: (Texts(**piece),), TEXT_FILTERS, TEXTS, thresholds, report)
+    return _kept(table, names, lambda piece: (Texts(**piece),), TEXT_FILTERS, stage, thresholds, report)
 
 
 def pairs_kept(table: pa.Table, thresholds: Thresholds, report: Report) -> np.ndarray:

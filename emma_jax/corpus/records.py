@@ -31,9 +31,17 @@ class Cleaning:
 
         Sentences are aligned when all of them are there; pairs and documents pass batch by batch.
         """
+        for kind, table in self._tables(batches):
+            self.report.count_source(self.part.source.name, KEPT, len(table))
+            yield kind, table
+
+    def _tables(self, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
+        for stage in (READ, KEPT):  # a source of which nothing is left is counted too
+            self.report.count_source(self.part.source.name, stage, 0)
         sentences = [source_lib.SENTENCES.empty_table()]
         for batch in batches:
             table = pa.Table.from_batches([batch])
+            self.report.count_source(self.part.source.name, READ, len(table))
             if batch.schema.equals(source_lib.SENTENCES):
                 sentences.append(table)
             elif batch.schema.equals(source_lib.PAIRS):
@@ -54,9 +62,10 @@ class Cleaning:
         table = _where(table, filters.texts_kept(texts, self.filters["sentences"], self.report))
         self.report.keep(CLEAN, table["lang"])
         yield "documents", table.append_column("name", table["lang"]).drop_columns("message_id")
-        aligned = align.pairs_of_sentences(table, self.pairs)
-        self.report.keep(READ, _pair_names(aligned))
-        yield "pairs", self._clean_pairs(aligned)
+        for aligned in align.pairs_of_sentences(table, self.pairs):
+            self.report.count_source(self.part.source.name, READ, len(aligned))
+            self.report.keep(READ, _pair_names(aligned))
+            yield "pairs", self._clean_pairs(aligned)
 
     def _pairs(self, table: pa.Table) -> pa.Table:
         for side in ("src", "tgt"):
@@ -68,9 +77,9 @@ class Cleaning:
         self._count_read(_pair_names(table))
         kept = np.ones(len(table), bool)
         for side in ("src", "tgt"):
-            texts = pa.table(dict(text=table[f"{side}_text"], lang=table[f"{side}_lang"]))
-            table_kept = filters.texts_kept(texts.filter(pa.array(kept)), self.filters["sentences"], self.report)
-            kept[np.flatnonzero(kept)[~table_kept]] = False
+            texts = _where(pa.table(dict(text=table[f"{side}_text"], lang=table[f"{side}_lang"])), kept)
+            side_kept = filters.texts_kept(texts, self.filters["sentences"], self.report, filters.SIDES)
+            kept[np.flatnonzero(kept)[~side_kept]] = False
         return self._clean_pairs(_where(table, kept))
 
     def _clean_pairs(self, table: pa.Table) -> pa.Table:
@@ -88,7 +97,7 @@ class Cleaning:
     def _collection(self, table: pa.Table) -> pa.Table:
         """Documents of a collection: as they are, but for what no text needs. Their language is only noted."""
         table = self._normalised(table, "text", "verbatim")
-        lang = [_code_or_nothing(spelling) for spelling in table["lang"].to_pylist()]
+        lang = [self._code_or_nothing(spelling) for spelling in table["lang"].to_pylist()]
         table = table.set_column(table.column_names.index("lang"), "lang", pa.array(lang, pa.string()))
         table = table.append_column("name", pa.array([self.part.collection] * len(table), pa.string()))
         self.report.keep(READ, table["name"])
@@ -136,12 +145,11 @@ class Cleaning:
             self.report.map(self.part.source.name, spelling, reading.code, reading.doubts, records)
         return pa.array(known, pa.string()).take(encoded.indices), np.array(given, bool)[indices]
 
-
-def _code_or_nothing(spelling: str) -> str:
-    try:
-        return codes.normalise(spelling)
-    except codes.RefusedCode:
-        return ""
+    def _code_or_nothing(self, spelling: str) -> str:
+        try:
+            return codes.normalise(spelling, self.macrolanguages)
+        except codes.RefusedCode:
+            return ""
 
 
 def _pair_names(table: pa.Table) -> pa.ChunkedArray:
