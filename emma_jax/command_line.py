@@ -16,6 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 USER_MISTAKE = 2
 INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
+NO_CONFIG = "which run? name its config: --config=configs/quickstart.py"
 FREE_SECTIONS = ("corpus.sources", "pack.components", "mixture")  # keys of these are the user's own names
 
 
@@ -126,7 +127,7 @@ def _config() -> tuple[ConfigDict]:
 
     config = flags.FLAGS.config
     if config is None:
-        raise ValueError("which run? name its config: --config=configs/quickstart.py")
+        raise ValueError(NO_CONFIG)
     check_config(config, base.get_config())
     for section, example in base.entries().items():
         for name, entry in functools.reduce(getattr, section.split("."), config).items():
@@ -158,19 +159,55 @@ def _with_equals(arguments: list[str]) -> list[str]:
 
 def _flags_error(arguments: list[str], error: Exception) -> str:
     """What was wrong with the flags, the config file or an override, naming the nearest key where one is unknown."""
-    file = next((a.split("=", 1)[1].split(":")[0] for a in arguments if a.startswith("--config=")), "")
-    if file and not os.path.exists(file):
-        return f"there is no config file {file}"
-    from configs import base
-
-    known = dict(_leaves(base.get_config()))
-    for argument in arguments:
-        key, _, _ = argument.removeprefix("--config.").partition("=")
-        if argument.startswith("--config.") and key not in known and not key.startswith(FREE_SECTIONS):
-            return f"config key {key} is not known{_nearest(key, known, 'meant')}"
+    file = next((a.split("=", 1)[1] for a in arguments if a.startswith("--config=")), "")
+    if file and not os.path.exists(file.split(":")[0]):
+        return f"there is no config file {file.split(':')[0]}"
+    overridden = [a.removeprefix("--config.").split("=")[0] for a in arguments if a.startswith("--config.")]
+    if overridden and not file:
+        return NO_CONFIG
+    config = _loaded(file) if overridden else None
+    faults = [_override_fault(key, config) for key in overridden] if config is not None else []
+    if any(faults):
+        return next(filter(None, faults))
     # config_flags puts the traceback of a config file into its message; its last line is the sentence.
     sentence = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
     return sentence.removeprefix("ValueError: ").removeprefix("flag --")
+
+
+def _loaded(file: str) -> ConfigDict | None:
+    """The config without overrides; None if it cannot be loaded, which then is the error to tell of."""
+    try:
+        config = flags.FLAGS["config"].parser.parse(file)
+    except Exception:  # of the user's file, which may raise anything
+        return None
+    return config if isinstance(config, ConfigDict) else None
+
+
+def _override_fault(key: str, config: ConfigDict) -> str:
+    """Why a key of the config cannot be set at the command line, and the way out; "" if it can.
+
+    >>> config = ConfigDict({"mixture": {"english": 1.0}, "train": {"steps": 1}})
+    >>> for key in ("train.step", "train", "mixture.englich", "mixture.english"):
+    ...     print(_override_fault(key, config))
+    config key train.step is not known; is train.steps meant?
+    config.train cannot be set as a whole; set a key of it: --config.train.steps=...
+    config.mixture has no 'englich' to set; is english meant? A config file can add it: config.mixture.englich = ...
+    <BLANKLINE>
+    """
+    found, path = config, ""
+    for word in key.split("."):
+        if not isinstance(found, ConfigDict) or word not in found:
+            if path not in FREE_SECTIONS:
+                return f"config key {key} is not known{_nearest(key, dict(_leaves(config, free=())), 'meant')}"
+            near = _nearest(word, found, "meant")
+            add = f"config file can add it: config.{path}.{word} = ..."
+            return f"config.{path} has no {word!r} to set{f'{near} A' if near else '; a'} {add}"
+        found, path = found[word], f"{path}.{word}".lstrip(".")
+    if not isinstance(found, ConfigDict):
+        return ""
+    leaf = next((name for name, _ in _leaves(found, (), f"{path}.")), "")
+    way_out = f"set a key of it: --config.{leaf}=..." if leaf else "a config file can add to it"
+    return f"config.{path} cannot be set as a whole; {way_out}"
 
 
 def _fail(message: str) -> None:

@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
 
-VERSION = 2
+VERSION = 3
 FILE_NAME = "manifest.json"
 SPLITS = ("train", "validation")
+OWN_FIELDS = {"config_hash", "refused_codes", "bad_files"}  # of every version; what has none of them is not ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,9 @@ class Manifest:
     `counts` is stage -> reason -> records, `records` stage -> language, pair or collection -> records that it let pass.
     `mapped_codes` are dicts of source, spelling, code, doubts and records, before the script is told from the text;
     `refused_codes` of code, source, reason and records; `bad_files` of file and reason. `examples` is "stage/reason" ->
-    some records that were dropped. `licences` is source -> licence, `sources` what each source was when it was read.
+    some records that were dropped. `licences` is source -> licence, `sources` what each source was when it was read,
+    `source_records` source -> "read" or "kept" (by codes and cleaning) -> records, with the pairs that were aligned.
+    `config` has the keys of config.corpus that decide what is in it; `config_hash` is of these, seed and sources.
     """
 
     folder: str
@@ -73,6 +76,8 @@ class Manifest:
     records: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     mapped_codes: tuple[Mapping[str, Any], ...] = ()
     examples: Mapping[str, list[list[str]]] = dataclasses.field(default_factory=dict)
+    source_records: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def tasks(self) -> dict[str, Entry]:
@@ -109,16 +114,23 @@ class Manifest:
 def load(folder: str) -> Manifest:
     """The manifest of the corpus in `folder`.
 
-    Raises ValueError if there is none, if it is of another version, or if it is not whole.
+    Raises ValueError if there is none, if it is of another version or no corpus of ours, or if it is not whole.
     """
     path = epath.Path(folder) / FILE_NAME
     if not path.exists():
         raise ValueError(f"there is no corpus in {str(folder)!r} ({FILE_NAME} is missing); run emma_jax.corpus first")
     try:
         content = json.loads(path.read_text())
-        if content["version"] != VERSION:
+        if not isinstance(content, dict) or not OWN_FIELDS & content.keys():
             raise ValueError(
-                f"{path} has version {content['version']}, this program reads version {VERSION}; build the corpus again"
+                f"{path} is no manifest of emma_jax; name the folder of a corpus, or a new one to build in"
+            )
+        if content["version"] != VERSION:
+            is_older = content["version"] < VERSION
+            way_out = "delete the folder and build the corpus again" if is_older else "update emma_jax"
+            raise ValueError(
+                f"{str(folder)!r} holds a corpus of {'an older' if is_older else 'a newer'} version "
+                f"({content['version']}) than this program reads ({VERSION}); {way_out}"
             )
         return _from_json(str(folder), content)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -157,6 +169,8 @@ def _from_json(folder: str, content: dict[str, Any]) -> Manifest:
         records=content["records"],
         mapped_codes=tuple(content["mapped_codes"]),
         examples=content["examples"],
+        source_records=content["source_records"],
+        config=content["config"],
     )
 
 

@@ -46,6 +46,30 @@ def test_config_and_overrides(run):
             "train.stepz is not known; is train.steps meant?",
         ),
         (["--config=configs/quickstart.py", "--config.train.steps=abc"], "config.train.steps=abc: invalid literal"),
+        (
+            ["--config=configs/quickstart.py", "--config.corpus.sources.x=data"],
+            "error: config.corpus.sources has no 'x' to set; a config file can add it: config.corpus.sources.x = ...",
+        ),
+        (
+            ["--config=configs/quickstart.py", "--config.corpus.sources.jango.path=data"],
+            "error: config.corpus.sources has no 'jango' to set; is django meant? A config file can add it: ",
+        ),
+        (
+            ["--config=configs/quickstart.py", "--config.corpus.sources.django=data"],
+            "error: config.corpus.sources.django cannot be set as a whole; set a key of it: "
+            "--config.corpus.sources.django.",
+        ),
+        (
+            ["--config=configs/quickstart.py", "--config.corpus.sources.django.pth=data"],
+            "error: config key corpus.sources.django.pth is not known; is corpus.sources.django.path meant?",
+        ),
+        (
+            ["--config=configs/base.py", "--config.pack.components=data"],
+            "error: config.pack.components cannot be set as a whole; a config file can add to it",
+        ),
+        (["--config=configs/quickstart.py", "--config.mixtures.english=1"], "config key mixtures.english is not known"),
+        (["--config=configs/quickstart.py", "--config.mixture.bilingual=abc"], "config.mixture.bilingual=abc: could"),
+        (["--config.train.steps=3"], "which run? name its config: --config=configs/quickstart.py"),
         (["--config=configs/quickstart.py", "extra"], "expected no argument without a dash, got ['extra']"),
         (["--config=configs/quickstart.py", "--wrokdir=x"], "Unknown command line flag 'wrokdir'"),
         (["--config=configs/quickstart.py", "--workdir=full"], "no space left"),

@@ -186,7 +186,7 @@ def test_pieces_do_not_change_the_answer(monkeypatch):
         report = Report()
         kept = filters.pairs_kept(table, PAIRS, report)
         one = pa.table(dict(text=table["src_text"], lang=table["src_lang"]))
-        answers.append((kept.tolist(), filters.texts_kept(one, TEXTS, report).tolist(), report.to_json()))
+        answers.append((kept.tolist(), filters.texts_kept(one, TEXTS, report).tolist(), report.as_json()))
     assert answers[0] == answers[1] == answers[2]
     assert {len(set(answer)) for answer in answers[0][:2]} == {2}
 

@@ -21,9 +21,9 @@ import data_tasks
 from configs import base
 from emma_jax import manifest as manifest_lib
 from emma_jax import tokenizer, train_tokenizer
-from emma_jax.corpus import build, codes, readers, source
+from emma_jax.corpus import build, codes, readers, source, statistics
 from emma_jax.corpus.overview import kind_of
-from emma_jax.corpus.statistics import Report
+from emma_jax.corpus.statistics import Report, plural
 
 ROOT = pathlib.Path(__file__).parent.parent
 GERMAN_ENGLISH = "deu_Latn-eng_Latn"
@@ -106,18 +106,17 @@ def dropped(manifest, stage):
 
 def test_program_says_what_is_there_and_names_bad_files(program, built):
     lines = [line.split("] ", 1)[-1] for line in program.stderr.splitlines()]
-    for kind in ("languages", "pairs", "collections"):
-        entries = getattr(built, kind)
+    for kind in ("language", "pair", "collection"):
+        entries = getattr(built, f"{kind}s")
         splits = [[entry.splits[split] for entry in entries.values()] for split in manifest_lib.SPLITS]
         sizes = [(sum(each.rows for each in split), sum(each.tokens for each in split)) for split in splits]
-        said = (f"{found:,} rows and {tokens:,} tokens for" for found, tokens in sizes)
-        assert (
-            f"{len(entries)} {kind}: " + ", ".join(map(" ".join, zip(said, manifest_lib.SPLITS, strict=True))) in lines
-        )
+        said = (f"{plural(found, 'row')} and {plural(tokens, 'token')} for" for found, tokens in sizes)
+        of_splits = ", ".join(map(" ".join, zip(said, manifest_lib.SPLITS, strict=True)))
+        assert f"{plural(len(entries), kind)}: {of_splits}" in lines
     for bad in built.bad_files:
         assert f"bad file {bad['file']}: {bad['reason']}" in lines
     assert f"{len(BAD)} bad files, 6 refused codes" in lines
-    assert "refused as stands for no single language: mul of mala_parquet (1 records)" in lines
+    assert "refused as stands for no single language: mul of mala_parquet (1 record)" in lines
     assert lines[-1].endswith(f"corpus in {built.folder!r} is done")
     assert "Traceback" not in program.stderr
 
@@ -224,7 +223,7 @@ def test_counts_add_up_stage_by_stage(built, yielded):
         counts["codes"]["kept"] + aligned + total(built, "read", "collections")
     )
 
-    lost = dropped(built, "clean_texts") + dropped(built, "clean_pairs")
+    lost = sum(dropped(built, f"clean_{records}") for records in ("texts", "sides", "pairs"))
     assert total(built, "clean", *everything) == total(built, "read", *everything) - lost
     assert counts["clean_pairs"]["kept"] == total(built, "clean", "pairs")
     assert counts["clean_pairs"]["identical_sides"] == 1
@@ -241,6 +240,11 @@ def test_counts_add_up_stage_by_stage(built, yielded):
         assert records <= built.records["clean"][name] <= built.records["read"][name]
     for entry in built.tasks.values():
         assert sum(entry.sources.values()) == sum(split.rows for split in entry.splits.values())
+    of_sources = statistics.of_sources(built)
+    assert of_sources.keys() == built.sources.keys()
+    assert all(each.left <= each.read - each.dropped for each in of_sources.values())
+    assert sum(each.read - each.dropped for each in of_sources.values()) == total(built, "clean", *everything)
+    assert sum(each.left for each in of_sources.values()) == sum(rows_of.values())
     assert {key.split("/")[0] for key in built.examples} == {"codes", "clean_texts", "clean_pairs"}
 
 

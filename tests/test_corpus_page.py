@@ -131,14 +131,18 @@ def test_records_by_stage():
 def test_what_was_dropped():
     counts = {
         "clean_pairs": {"length_ratio": 1, "identical_sides": 2, "kept": 5},
+        "clean_sides": {"too_long": 1, "kept": 16},
         "read": {"bad_file": 50, "bad_json": 1, "kept": 9},
         "normalise": {"tidied": 3, "unchanged": 7},
     }
     texts = Parsed(page.html(small(counts=counts))).texts
     found = [
-        text for text in texts if text in ("bad json", "length ratio", "identical sides", "bad file", "tidied", "kept")
+        text
+        for text in texts
+        if text in ("bad json", "length ratio", "identical sides", "too long", "bad file", "tidied", "kept")
     ]
-    assert found == ["bad json", "identical sides", "length ratio"]  # in order of stages, then of records
+    assert found == ["bad json", "too long", "identical sides", "length ratio"]  # by stage, then by records
+    assert texts.index("Cleaning: each side of pairs") < texts.index("too long") < texts.index("Cleaning: pairs")
     at = texts.index("identical sides")
     assert texts[at : at + 4] == ["identical sides", "2", "25%", "Both sides are the same text."]
     assert texts[texts.index("bad json") + 2] == "10%"
@@ -149,8 +153,8 @@ def test_examples_are_shown_as_they_are(parsed):
     rows = parsed.tables["Cleaning: pairs"]
     assert ["eng_Latn", "<script>alert('no')</script>"] in rows
     assert ["ara_Arab", paper_manifest.ARABIC] in rows
-    assert ["eng_Latn", "␀␛[31m red"] in parsed.tables["Cleaning: texts, and each side of pairs"]
-    assert ["swh_Latn", "(empty)"] in parsed.tables["Cleaning: texts, and each side of pairs"]
+    assert ["eng_Latn", "␀␛[31m red"] in parsed.tables["Cleaning: texts"]
+    assert ["swh_Latn", "(empty)"] in parsed.tables["Cleaning: texts"]
     shown = [attributes for tag, attributes in parsed.elements if tag == "td" and attributes.get("class") == "text"]
     assert {attributes["dir"] for attributes in shown} == {"auto"}
     assert {"ar-Arab", "swh-Latn", "ja-Jpan"} <= {attributes["lang"] for attributes in shown}
@@ -174,6 +178,27 @@ def test_codes_and_files(parsed):
     assert ["opus/<script>alert(1)</script>.zip", "not a zip file"] in parsed.tables["Files that were bad"]
     assert parsed.tables["Sources"][3][:4] == ["opus", "moses", "various | see <opus.nlpl.eu>", "languages en-de"]
     assert parsed.tables["Sources"][3][-1] == "1"
+
+
+def test_sources_say_what_was_read_dropped_and_left():
+    text = manifest.Entry({"train": manifest.Split(("t",), 3, 9, 9)}, "very low", {"books": 1, "web": 2})
+    corpus = small(
+        languages={"deu_Latn": text},
+        licences={"books": "MIT", "lost": "MIT", "old": "MIT", "web": "MIT"},
+        source_records={
+            "books": {"kept": 3, "read": 1004},
+            "lost": {"kept": 0, "read": 0},
+            "web": {"kept": 5, "read": 5},
+        },
+    )
+    head, *found = Parsed(page.html(corpus)).tables["Sources"]
+    assert head[4:] == ["read", "dropped", "left", "texts", "pairs", "in collections", "bad files"]
+    assert {row[0]: row[4:10] for row in found} == {
+        "books": ["1,004", "1,001", "1", "1", "0", "0"],
+        "lost": ["0", "0", "0", "0", "0", "0"],
+        "old": ["–", "–", "0", "0", "0", "0"],  # a manifest need not say what was read
+        "web": ["5", "0", "4", "2", "2", "0"],
+    }
 
 
 def test_one_spelling_of_several_sources_is_one_row():

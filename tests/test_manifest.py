@@ -28,6 +28,7 @@ def written(tmp_path):
         refused_codes=(dict(code="qq", source="books", reason="not a language code", records=2),),
         bad_files=(dict(file="books/a.po", reason="is empty"),),
         licences={"books": "CC0"},
+        source_records={"books": {"kept": 3, "read": 5}},
     )
     for file, texts in zip(SHARDS, (["moja", "mbili tatu"], ["ñ"]), strict=True):
         path = tmp_path / "corpus" / file
@@ -66,11 +67,28 @@ def test_missing_manifest_names_the_way_out(tmp_path):
         manifest_lib.load(tmp_path)
 
 
-def test_other_version_is_refused(written, tmp_path):
+@pytest.mark.parametrize(
+    ("version", "sentence"),
+    [
+        (1, r"holds a corpus of an older version \(1\) .* reads \(3\); delete the folder and build the corpus again$"),
+        (99, r"holds a corpus of a newer version \(99\) .* reads \(3\); update emma_jax$"),
+    ],
+)
+def test_other_version_is_refused(written, tmp_path, version, sentence):
     path = tmp_path / "corpus" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
-    with pytest.raises(ValueError, match="version 99, this program reads version 2"):
+    content = json.loads(path.read_text()) | {"version": version}
+    del content["source_records"]  # as older ones do not have it
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=sentence):
         manifest_lib.load(written.folder)
+
+
+@pytest.mark.parametrize("content", [{"name": "site", "version": 3, "languages": []}, {}, [], None, "corpus"])
+def test_a_manifest_of_something_else_is_left_alone(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="manifest.json is no manifest of emma_jax; name the folder") as error:
+        manifest_lib.load(tmp_path)
+    assert "delete" not in str(error.value)
 
 
 def test_manifest_cut_anywhere_is_refused(written, tmp_path):

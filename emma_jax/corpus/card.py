@@ -13,7 +13,8 @@ from etils import epath
 
 from emma_jax import languages
 from emma_jax.corpus import overview
-from emma_jax.corpus.overview import plural, short
+from emma_jax.corpus.overview import short
+from emma_jax.corpus.statistics import plural
 from emma_jax.manifest import SPLITS, Entry, Manifest, Split
 
 FILE_NAME = "README.md"

@@ -6,7 +6,7 @@ Owns their columns and order. All rows are in the page; it scrolls, sorts and fi
 from collections.abc import Iterable, Mapping, Sequence
 
 from emma_jax import languages
-from emma_jax.corpus import overview
+from emma_jax.corpus import overview, statistics
 from emma_jax.manifest import SPLITS, Entry, Manifest
 from emma_jax.reporting.markup import Markup, join, tag
 
@@ -116,13 +116,17 @@ def bad_files(manifest: Manifest) -> Markup:
 def sources(manifest: Manifest) -> Markup:
     """The table of sources: what they are, their licence, and what of them is in the corpus."""
     rows_of = [overview.rows_of_sources(manifest, kind) for kind in overview.KINDS]
-    head = ["source", "reader", "licence", "asked for as", "texts", "pairs", "in collections", "bad files"]
+    records = statistics.of_sources(manifest)
+    head = ["source", "reader", "licence", "asked for as", "read", "dropped", "left"]
+    head += ["texts", "pairs", "in collections", "bad files"]
     rows = []
     for source in sorted({*manifest.sources, *manifest.licences}):
         described = manifest.sources.get(source, {})
         asked = ", ".join(f"{key} {described[key]}" for key in ("kind", "languages", "columns") if described.get(key))
         bad = sum(bad["file"].startswith(f"{source}/") for bad in manifest.bad_files)
-        counts = [number(count) for count in (*(of_kind.get(source, 0) for of_kind in rows_of), bad)]
+        left = [of_kind.get(source, 0) for of_kind in rows_of]
+        counted = records.get(source, (None, None, sum(left)))
+        counts = [number(count) for count in (*counted, *left, bad)]
         long = tag("td", manifest.licences.get(source, NOTHING), class_="long")
         rows.append([source, described.get("reader", NOTHING), long, asked or NOTHING, *counts])
     return _table(head, rows, "sources")

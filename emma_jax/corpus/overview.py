@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from emma_jax import languages
 from emma_jax.corpus import clean, filters
-from emma_jax.corpus.statistics import CLEAN, CODES, DEDUPLICATE, KEPT, READ
+from emma_jax.corpus.statistics import CLEAN, CODES, DEDUPLICATE, KEPT, READ, plural
 from emma_jax.manifest import SPLITS, Entry, Manifest
 
 KINDS = ("languages", "pairs", "collections")  # fields of a manifest that have entries
 STAGES = (READ, CLEAN, DEDUPLICATE)  # those that a manifest has records of each name of
 DEDUPLICATE_TEXTS, DEDUPLICATE_PAIRS = f"{DEDUPLICATE}_documents", f"{DEDUPLICATE}_pairs"
-DROPPING = (READ, CODES, filters.TEXTS, filters.PAIRS, DEDUPLICATE_TEXTS, DEDUPLICATE_PAIRS)  # stages, in order
+# Stages, in order.
+DROPPING = (READ, CODES, filters.TEXTS, filters.SIDES, filters.PAIRS, DEDUPLICATE_TEXTS, DEDUPLICATE_PAIRS)
 BAD_FILE = "bad_file"  # counted at the stage READ, but no record
 MEANINGS = {
     "refused_code": "The spelling of the language was refused, as the list of codes says.",
@@ -166,15 +167,6 @@ def short(number: float, units: Sequence[str] = COUNT) -> str:
     while number >= 999.5 and place + 1 < len(units):
         number, place = number / 1000, place + 1
     return f"{number:.3g}{units[place]}"
-
-
-def plural(count: int, noun: str) -> str:
-    """A count and its noun.
-
-    >>> plural(1, "language"), plural(2507, "language pair")
-    ('1 language', '2,507 language pairs')
-    """
-    return f"{count:,} {noun}" + ("s" if count != 1 else "")
 
 
 def title(manifest: Manifest) -> str:

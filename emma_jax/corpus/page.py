@@ -26,7 +26,8 @@ STAGE_LABELS = {
 STAGE_TITLES = {
     READ: "Reading",
     CODES: "Language codes",
-    filters.TEXTS: "Cleaning: texts, and each side of pairs",
+    filters.TEXTS: "Cleaning: texts",
+    filters.SIDES: "Cleaning: each side of pairs",
     filters.PAIRS: "Cleaning: pairs",
     overview.DEDUPLICATE_TEXTS: "Deduplication: texts",
     overview.DEDUPLICATE_PAIRS: "Deduplication: pairs",
@@ -231,7 +232,8 @@ def _notes(manifest: Manifest) -> Markup:
         "Tokens are what stands between whitespace. Languages that write no spaces have few for their size: compare "
         "bytes. Resource classes are by tokens nonetheless, as those of the MaLA corpora are.",
         "A text that was held out for validation is nowhere in training, neither alone nor as a side of a pair.",
-        "Of equal records one is kept, and counted for the first of its sources by name.",
+        "Of equal records one is kept, and counted for the first of its sources by name. What was read of a source "
+        "includes the pairs that were aligned of its messages; what was dropped of it, codes and cleaning dropped.",
         f"Made with seed {manifest.seed}; config {manifest.config_hash[:12] or 'unknown'}, manifest "
         f"{manifest.fingerprint[:12]}. manifest.json has all of this for programs.",
     ]

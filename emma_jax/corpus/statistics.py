@@ -6,8 +6,8 @@ Owns the counting, the examples, and the text of the summary; the decisions are 
 import collections
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,14 +19,27 @@ READ, CODES, CLEAN, DEDUPLICATE = "read", "codes", "clean", "deduplicate"
 KEPT = "kept"
 NUM_EXAMPLES = 10  # of what each filter dropped
 MAX_EXAMPLE_CHARACTERS = 200
-MAX_REFUSED_CODES = 1000  # named by one piece of work
+MAX_REFUSED_CODES = 1000  # named of one source, by one piece of work and in the manifest
+MANY_CODES = ("others", "one of many refused codes")  # what all others go by, and their reason
+
+
+EXAMPLE_COLUMNS = ("text", "lang", "src_text", "tgt_text", "src_lang", "tgt_lang")
+COUNTED, CODE_LISTS = ("counts", "names", "source_records"), ("mapped_codes", "refused_codes")  # fields of a report
 
 
 def _counters() -> dict[str, collections.Counter]:
     return collections.defaultdict(collections.Counter)
 
 
-EXAMPLE_COLUMNS = ("text", "lang", "src_text", "tgt_text", "src_lang", "tgt_lang")
+class SourceRecords(NamedTuple):
+    """Records of a source: those that were read or aligned, dropped by codes or cleaning, and left in the corpus.
+
+    Of equal records one is left, and counted for the first of its sources by name.
+    """
+
+    read: int
+    dropped: int
+    left: int
 
 
 @dataclasses.dataclass
@@ -35,7 +48,8 @@ class Report:
 
     `counts` is stage -> reason -> records, `names` stage -> language, pair or collection -> records that were kept,
     `mapped_codes` (source, spelling, code, doubts) -> records, `refused_codes` (spelling, source, reason) -> records,
-    `examples` "stage/reason" -> some of the records that were dropped, each a list of texts and codes.
+    `examples` "stage/reason" -> some of the records that were dropped, each a list of texts and codes, `source_records`
+    source -> "read" or "kept" -> records, with the pairs that were aligned.
     """
 
     counts: dict[str, collections.Counter] = dataclasses.field(default_factory=_counters)
@@ -44,6 +58,7 @@ class Report:
     refused_codes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     bad_files: dict[str, str] = dataclasses.field(default_factory=dict)
     examples: dict[str, list[list[str]]] = dataclasses.field(default_factory=dict)
+    source_records: dict[str, collections.Counter] = dataclasses.field(default_factory=_counters)
 
     def count(self, stage: str, reason: str, records: int) -> None:
         """Adds records that a stage kept or dropped for a reason."""
@@ -67,13 +82,14 @@ class Report:
         columns = [pc.utf8_slice_codeunits(column, 0, MAX_EXAMPLE_CHARACTERS).to_pylist() for column in shown.columns]
         self._show(f"{stage}/{reason}", [list(example) for example in zip(*columns, strict=True)])
 
-    def keep(self, stage: str, names: pa.ChunkedArray | Iterable[str]) -> None:
+    def keep(self, stage: str, names: pa.ChunkedArray) -> None:
         """Adds one record for each name of a language, pair or collection that a stage lets pass."""
-        if isinstance(names, pa.Array | pa.ChunkedArray):
-            for item in pc.value_counts(names).to_pylist():
-                self.names[stage][item["values"]] += item["counts"]
-        else:
-            self.names[stage].update(names)
+        for item in pc.value_counts(names).to_pylist():
+            self.names[stage][item["values"]] += item["counts"]
+
+    def count_source(self, source: str, stage: str, records: int) -> None:
+        """Adds records of a source that were READ or KEPT; of a source that has none, zero is to be added."""
+        self.source_records[source][stage] += records
 
     def map(self, source: str, spelling: str, code: str, doubts: str, records: int) -> None:
         """Adds records whose language a source spells so, and which is this code; `doubts` says why it may not be."""
@@ -83,7 +99,7 @@ class Report:
         """Adds records whose language code was refused; where text stands for codes, not every one of them is named."""
         key = (code, source, reason)
         if key not in self.refused_codes and len(self.refused_codes) >= MAX_REFUSED_CODES:
-            key = ("others", source, "one of many refused codes")
+            key = (MANY_CODES[0], source, MANY_CODES[1])
         self.refused_codes[key] += records
 
     def _show(self, key: str, examples: Iterable[list[str]]) -> None:
@@ -101,39 +117,44 @@ class Report:
         >>> report.counts["clean"]["too_long"]
         4
         """
-        for own, others in ((self.counts, other.counts), (self.names, other.names)):
-            for stage, reasons in others.items():
-                own[stage].update(reasons)
+        for name in COUNTED:
+            for key, counts in getattr(other, name).items():
+                getattr(self, name)[key].update(counts)
         self.mapped_codes.update(other.mapped_codes)
         self.refused_codes.update(other.refused_codes)
         self.bad_files.update(other.bad_files)
         for key, examples in other.examples.items():
             self._show(key, examples)
 
-    def to_json(self) -> str:
-        """The report as text that `from_json` reads."""
-        codes = {
-            name: [[*key, records] for key, records in getattr(self, name).items()]
-            for name in ("mapped_codes", "refused_codes")
-        }
-        plain = {name: getattr(self, name) for name in ("counts", "names", "bad_files", "examples")}
-        return json.dumps(plain | codes)
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON has it, which `of_json` reads.
+
+        >>> report = Report()
+        >>> report.refuse("qq", "web", "not a language code", 2)
+        >>> Report.of_json(report.as_json()) == report
+        True
+        """
+        counted = {name: {key: dict(counts) for key, counts in getattr(self, name).items()} for name in COUNTED}
+        codes = {name: [[*key, records] for key, records in getattr(self, name).items()] for name in CODE_LISTS}
+        return counted | codes | dict(bad_files=dict(self.bad_files), examples=dict(self.examples))
 
     @classmethod
-    def from_json(cls, text: str) -> "Report":
-        """The report that `to_json` wrote."""
-        content = json.loads(text)
-        report = cls(bad_files=content["bad_files"], examples=content["examples"])
-        for name in ("counts", "names"):
-            for stage, reasons in content[name].items():
-                getattr(report, name)[stage].update(reasons)
-        for name in ("mapped_codes", "refused_codes"):
+    def of_json(cls, content: Mapping[str, Any]) -> "Report":
+        """The report that `as_json` gave."""
+        report = cls(bad_files=dict(content["bad_files"]), examples=dict(content["examples"]))
+        for name in COUNTED:
+            for key, counts in content[name].items():
+                getattr(report, name)[key].update(counts)
+        for name in CODE_LISTS:
             for *key, records in content[name]:
                 getattr(report, name)[tuple(key)] += records
         return report
 
     def for_manifest(self) -> dict[str, object]:
-        """The manifest's fields of what was counted, in an order of their own."""
+        """The manifest's fields of what was counted, in an order of their own.
+
+        Of each source only the refused codes of the most records are named, whatever pieces of work they are from.
+        """
         return dict(
             counts={stage: dict(sorted(reasons.items())) for stage, reasons in sorted(self.counts.items())},
             records={stage: dict(sorted(names.items())) for stage, names in sorted(self.names.items())},
@@ -143,11 +164,31 @@ class Report:
             ),
             refused_codes=tuple(
                 dict(code=code, source=source, reason=reason, records=records)
-                for (code, source, reason), records in sorted(self.refused_codes.items())
+                for (code, source, reason), records in sorted(_most(self.refused_codes).items())
             ),
             bad_files=tuple(dict(file=file, reason=reason) for file, reason in sorted(self.bad_files.items())),
             examples={key: self.examples[key] for key in sorted(self.examples)},
+            source_records={
+                source: dict(sorted(stages.items())) for source, stages in sorted(self.source_records.items())
+            },
         )
+
+
+def _most(refused: Mapping[tuple[str, str, str], int]) -> collections.Counter:
+    """The refused codes of the most records of each source, by name where these are equal; the others as one.
+
+    >>> found = {(f"q{n % 7}{n}", "web", "not a language code"): 1 + n % 7 for n in range(MAX_REFUSED_CODES + 3)}
+    >>> most = _most(found)
+    >>> len(most), most["others", "web", "one of many refused codes"], sum(most.values()) == sum(found.values())
+    (1001, 3, True)
+    """
+    result: collections.Counter = collections.Counter()
+    named: collections.Counter = collections.Counter()
+    for (code, source, reason), records in sorted(refused.items(), key=lambda item: (-item[1], item[0])):
+        is_named = (code, reason) != MANY_CODES and named[source] < MAX_REFUSED_CODES
+        named[source] += is_named
+        result[(code, source, reason) if is_named else (MANY_CODES[0], source, MANY_CODES[1])] += records
+    return result
 
 
 def _order(example: tuple[str, ...]) -> bytes:
@@ -157,25 +198,60 @@ def _order(example: tuple[str, ...]) -> bytes:
 
 def summary(manifest: manifest_lib.Manifest) -> Iterable[str]:
     """Lines that say what the corpus holds, what was dropped and why, and which files and codes were no good."""
-    kinds = dict(languages=manifest.languages, pairs=manifest.pairs, collections=manifest.collections)
+    kinds = dict(language=manifest.languages, pair=manifest.pairs, collection=manifest.collections)
     for kind, entries in kinds.items():
-        if not entries:
-            continue
-        splits = [_total(entries, split) for split in manifest_lib.SPLITS]
-        parts = (
-            f"{s.rows:,} rows and {s.tokens:,} tokens for {n}" for n, s in zip(manifest_lib.SPLITS, splits, strict=True)
-        )
-        yield f"{len(entries)} {kind}: {', '.join(parts)}"
+        if entries:
+            totals = ((split, _total(entries, split)) for split in manifest_lib.SPLITS)
+            sizes = (f"{plural(s.rows, 'row')} and {plural(s.tokens, 'token')} for {split}" for split, s in totals)
+            yield f"{plural(len(entries), kind)}: {', '.join(sizes)}"
     for stage, reasons in manifest.counts.items():
         kept_first = sorted(reasons.items(), key=lambda item: item[0] != KEPT)
         yield f"{stage}: " + ", ".join(f"{records:,} {reason}" for reason, records in kept_first)
     for reason in sorted({refused["reason"] for refused in manifest.refused_codes}):
         refused = (code for code in manifest.refused_codes if code["reason"] == reason)
-        codes = (f"{code['code']} of {code['source']} ({code['records']:,} records)" for code in refused)
+        codes = (f"{code['code']} of {code['source']} ({plural(code['records'], 'record')})" for code in refused)
         yield f"refused as {reason}: {', '.join(codes)}"
     for bad in manifest.bad_files:
         yield f"bad file {bad['file']}: {bad['reason']}"
-    yield f"{len(manifest.bad_files)} bad files, {len(manifest.refused_codes)} refused codes"
+    yield f"{plural(len(manifest.bad_files), 'bad file')}, {plural(len(manifest.refused_codes), 'refused code')}"
+    for source, records in of_sources(manifest).items():
+        if not records.left:
+            yield f"warning: {_nothing_left(source, records)}"
+
+
+def of_sources(manifest: manifest_lib.Manifest) -> dict[str, SourceRecords]:
+    """Source -> its records, for each source whose records the manifest counts."""
+    rows: collections.Counter = collections.Counter()
+    for entry in manifest.tasks.values():
+        rows.update(entry.sources)
+    return {
+        source: SourceRecords(records[READ], records[READ] - records[KEPT], rows[source])
+        for source, records in sorted(manifest.source_records.items())
+    }
+
+
+def _nothing_left(source: str, records: SourceRecords) -> str:
+    """What became of a source of which nothing is left.
+
+    >>> _nothing_left("web", SourceRecords(12, 12, 0))
+    "nothing is left of the source 'web': 12 read, 12 dropped"
+    >>> _nothing_left("web", SourceRecords(12, 2, 0))
+    "nothing is left of the source 'web': 12 read, 2 dropped, 10 found in other sources or held out of training"
+    """
+    if not records.read:
+        return f"nothing was read of the source {source!r}"
+    clean = records.read - records.dropped
+    found = f", {clean:,} found in other sources or held out of training" if clean else ""
+    return f"nothing is left of the source {source!r}: {records.read:,} read, {records.dropped:,} dropped{found}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count and its noun.
+
+    >>> plural(1, "language"), plural(2507, "language pair")
+    ('1 language', '2,507 language pairs')
+    """
+    return f"{count:,} {noun}" + ("s" if count != 1 else "")
 
 
 def _total(entries: Mapping[str, manifest_lib.Entry], split: str) -> manifest_lib.Split:
