@@ -4,15 +4,21 @@ Owns the choice of the runner, and how what a user can mend comes back from a wo
 """
 
 import contextlib
+import functools
 import logging
+import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from apache_beam.runners.runner import create_runner
 
+PARENT = "EMMA_JAX_BEAM_PARENT"  # environment variable: number of the process that starts workers on this machine
 MARK = "\N{SYMBOL FOR UNIT SEPARATOR}"  # around a sentence for the user
 
 
@@ -42,22 +48,53 @@ def pipeline(num_workers: int, beam_options: Sequence[str] = ()) -> Iterator[bea
 
 
 @contextlib.contextmanager
-def mistakes() -> Iterator[None]:
-    """Hands what a worker's user can mend, ValueError or OSError, on to `pipeline` in the process that runs it.
+def mistakes(*kinds: type[Exception], doing: str = "") -> Iterator[None]:
+    """Hands exceptions of these kinds, which a worker's user can mend, on to `pipeline` in the process that runs it.
 
-    A runner brings back the text of an exception at most, within that of a traceback.
+    Without any, ValueError and OSError; `doing` says what failed. A runner brings back the text of an exception at
+    most, within that of a traceback.
     """
+    _end_with_parent()
     try:
         yield
-    except (OSError, ValueError) as error:
-        raise RuntimeError(f"{MARK}{error}{MARK}") from error
+    except Exception as error:
+        if not isinstance(error, kinds or (OSError, ValueError)):
+            raise
+        failed = f"{doing} failed: " if doing else ""
+        raise RuntimeError(f"{MARK}{failed}{error}{MARK}") from error
+
+
+def check(beam_options: Sequence[str]) -> None:
+    """Raises ValueError if the options name no runner, or one that Beam does not have."""
+    if not beam_options:
+        return
+    if not any(option.startswith("--runner") for option in beam_options):
+        raise ValueError(f"beam_options {list(beam_options)} name no runner; add one, as --runner=DataflowRunner")
+    runner = PipelineOptions(list(beam_options)).view_as(StandardOptions).runner
+    try:
+        create_runner(runner)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"beam_options name the runner {runner!r}, which cannot be had: {error}") from error
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """Makes a worker process of this machine end when the one that started it is killed."""
+    if os.environ.get(PARENT) == str(os.getppid()):
+        threading.Thread(target=_watch, args=[os.getppid()], daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _pipeline(num_workers: int, beam_options: Sequence[str]) -> beam.Pipeline:
     if beam_options:
-        if not any(option.startswith("--runner") for option in beam_options):
-            raise ValueError(f"beam_options {list(beam_options)} name no runner; add one, as --runner=DataflowRunner")
+        check(beam_options)
         return beam.Pipeline(options=PipelineOptions(list(beam_options)))
+    os.environ[PARENT] = str(os.getpid())
     # Named, because Beam's default on one machine first tries a runner that it downloads.
     mode = "in_memory" if num_workers == 1 else "multi_processing"
     options = PipelineOptions(

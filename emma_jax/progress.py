@@ -11,19 +11,24 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextlib.contextmanager
-def follow(name: str, total: int, count: Callable[[], int]) -> Iterator[None]:
+def follow(name: str, total: int | Callable[[], int], count: Callable[[], int]) -> Iterator[None]:
     """Logs, while the context is open and something happens, how many of `total` pieces are done, at what rate, and how
-    long the rest will take; `count` says how many are done. Pieces that were done before do not count for the rate."""
+    long the rest will take; `count` says how many are done. Pieces that were done before do not count for the rate, nor
+    does the time until work begins. Where the total is not known from the start, it is a function.
+    """
     start, before, ended = time.monotonic(), count(), threading.Event()
     said = before
 
     def tell() -> None:
-        nonlocal said
-        done, seconds = count(), time.monotonic() - start
+        nonlocal said, start
+        done, now = count(), time.monotonic()
         if done > said:
-            rate = (done - before) / seconds
-            left = f", {(total - done) / rate:.0f} s left" if done < total else ""
-            logging.info("%s: %d of %d in %.1f s, %.1f/s%s", name, done, total, seconds, rate, left)
+            pieces = total() if callable(total) else total
+            rate = (done - before) / (now - start)
+            left = f", {(pieces - done) / rate:.0f} s left" if done < pieces else ""
+            logging.info("%s: %d of %d in %.1f s, %.1f/s%s", name, done, pieces, now - start, rate, left)
+        elif done == before:
+            start = now
         said = done
 
     def tell_again_and_again() -> None:

@@ -128,7 +128,7 @@ def test_killed_again_and_again_it_goes_on_and_ends_the_same(server, sources):
     assert (status, printed) == (-signal.SIGKILL, {"read_part": 20})
     left = server.contents(folder)
     assert "manifest.json" not in left and all(name.startswith("exchange/") for name in left)
-    assert sum(name.startswith("exchange/results_read/") for name in left) == 20
+    assert sum(name.startswith("exchange/results_read/0") for name in left) == 20
 
     status, printed = run(server, (SOURCES, folder), kill=("deduplicate_bucket", 3))
     num_parts = len(build._open_sources(mixed_sources.config(sources[0], "", NAMES).sources)[0])

@@ -1,32 +1,28 @@
 """The whole of a corpus: checks what is asked for, runs the three stages, and writes the manifest.
 
-The manifest is written last: a folder without one holds nothing that can be used. One of the same config and sources
-is done; so is, as far as it got, an interrupted run of the same, whose finished pieces are not done again. Any other
-corpus is left alone, with an error.
+What is in its folder before, and what may be done with that, is the business of `corpus.folder`.
 """
 
 import functools
-import hashlib
 import itertools
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import logging
 from etils import epath
 
-from emma_jax import languages
+from emma_jax import beam_runner, languages
 from emma_jax import manifest as manifest_lib
-from emma_jax.corpus import card, clean, codes, contents, filters, page, readers, shards, stages, workers
-from emma_jax.corpus import exchange as exchange_lib
+from emma_jax.corpus import card, clean, codes, contents, filters, page, readers, stages, workers
+from emma_jax.corpus import folder as folder_lib
 from emma_jax.corpus import source as source_lib
 from emma_jax.corpus.statistics import KEPT, Report
 
-EXCHANGE = "exchange"  # folder of unfinished work within that of the corpus; without it nothing there is ours to remove
-PLAN = "plan.json"  # in it: what the unfinished work is of
 # Keys of the config that say where and how the work is done, not what comes out; sources go in by their files.
-NOT_IN_HASH = ("folder", "num_buckets", "num_workers", "exchange", "beam_options", "sources")
+NOT_IN_CONTENT = ("folder", "num_buckets", "num_workers", "exchange", "beam_options", "sources")
 BUCKET_BYTES = 64 << 20  # of text; a worker holds a bucket and a sorted copy
+MAX_DEFAULT_BUCKETS = 8192  # from here on buckets grow: each costs each part a batch, and each shard an opened file
+BOUNDS = dict(num_buckets=(0, 1 << 16), shard_bytes=(1, 1 << 30), num_workers=(1, 1 << 10))  # a shard is held whole
 EXPANSION = {".parquet": 3, ".gz": 4, ".zst": 4, ".bz2": 5, ".xz": 5, ".lz4": 3, ".zip": 4}  # of text, about
 
 
@@ -35,37 +31,45 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
 
     Raises ValueError if the config asks for what cannot be had, or the folder holds another corpus.
     """
-    _check(config)
+    _check(config, seed)
     parts, sources = _open_sources(config["sources"])
     pairs = check_pairs(config["pairs"], parts, config["macrolanguages"])
-    config_hash = _hash(config, seed, pairs, sources)
+    content = folder_lib.Content(
+        config={key: value for key, value in _plain(config).items() if key not in NOT_IN_CONTENT}
+        | dict(pairs=["-".join(pair) for pair in pairs]),
+        seed=seed,
+        sources=sources,
+        licences={name: section["licence"] for name, section in sorted(config["sources"].items())},
+    )
     folder = epath.Path(config["folder"])
     if (folder / manifest_lib.FILE_NAME).exists():
-        manifest = _check_same(manifest_lib.load(str(folder)), config_hash, sources)
-        if (folder / EXCHANGE).exists():  # all was done but this
-            (folder / EXCHANGE).rmtree()
+        manifest = manifest_lib.load(str(folder))
+        folder_lib.check_same(manifest, content)
+        folder_lib.remove_exchange(folder)  # if all was done but this
         return manifest, True
 
     settings = stages.Settings(
         folder=str(folder),
-        exchange=str(folder / EXCHANGE),
+        exchange=str(folder / folder_lib.EXCHANGE),
         seed=seed,
         validation_share=config["validation_share"],
         pairs=pairs,
         macrolanguages=config["macrolanguages"],
         filters=_plain(config["filters"]),
-        num_buckets=_begin(folder, config_hash, config["num_buckets"] or _num_buckets(parts)),
+        num_buckets=folder_lib.begin(folder, content, config["num_buckets"] or _num_buckets(parts)),
+        shard_bytes=config["shard_bytes"],
     )
     report, written = _run_stages(settings, config, parts)
     if not written:
-        settings.path().rmtree()  # so that mended files are read again
+        folder_lib.remove_exchange(folder)  # so that mended files are read again
         raise ValueError(f"no text is left of the sources {', '.join(sources)}: {_what_was_lost(report)}")
     manifest = manifest_lib.Manifest(
         folder=str(folder),
         version=manifest_lib.VERSION,
         seed=seed,
-        config_hash=config_hash,
-        licences={name: section["licence"] for name, section in sorted(config["sources"].items())},
+        config_hash=content.sha256,
+        config=content.config,
+        licences=content.licences,
         sources=sources,
         **contents.entries(written),
         **report.for_manifest(),
@@ -75,7 +79,7 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
     page.write(manifest)
     card.write(manifest)
     manifest_lib.write(manifest)
-    settings.path().rmtree()
+    folder_lib.remove_exchange(folder)
     return manifest, False
 
 
@@ -108,26 +112,31 @@ def check_pairs(
     return tuple(sorted(result))
 
 
-def _check(config: Mapping[str, Any]) -> None:
+def _check(config: Mapping[str, Any], seed: int) -> None:
     if not 0 <= config["validation_share"] < 1:
         raise ValueError(
             f"config.corpus.validation_share is {config['validation_share']}; it must be at least 0 and below 1"
         )
     filters.check(config["filters"])
-    for key, least in (("num_buckets", 0), ("shard_bytes", 1), ("num_workers", 1)):
-        if config[key] < least:
-            raise ValueError(f"config.corpus.{key} is {config[key]}; {least} is the least")
+    for key, (least, most) in BOUNDS.items():
+        if not least <= config[key] <= most:
+            raise ValueError(f"config.corpus.{key} is {config[key]}; it must be between {least} and {most}")
+    if not 0 <= seed < 1 << 64:
+        raise ValueError(f"config.seed is {seed}; it must be at least 0 and below 2^64")
     for key, known in (("exchange", ("files", "shuffle")), ("macrolanguages", codes.POLICIES)):
         if config[key] not in known:
             near = languages.nearest(config[key], known)
             raise ValueError(f"config.corpus.{key} is {config[key]!r}{near} (known: {', '.join(known)})")
+    beam_runner.check(config["beam_options"])
+    if "--runner=DataflowRunner" in config["beam_options"] and not config["folder"].startswith("gs://"):
+        raise ValueError(f"config.corpus.folder is {config['folder']!r}, where Dataflow cannot write; name a gs:// one")
 
 
 def _num_buckets(parts: Iterable[source_lib.Part]) -> int:
     """How many buckets make one of about BUCKET_BYTES, by the sizes of the files."""
     files = {file.path: file for part in parts for file in part.files}.values()
     num_bytes = sum(file.num_bytes * EXPANSION.get(epath.Path(file.name).suffix, 1) for file in files)
-    return max(1, -(-num_bytes // BUCKET_BYTES))
+    return min(max(1, -(-num_bytes // BUCKET_BYTES)), MAX_DEFAULT_BUCKETS)
 
 
 def _open_sources(sections: Mapping[str, Any]) -> tuple[list[source_lib.Part], dict[str, dict[str, str]]]:
@@ -144,92 +153,27 @@ def _open_sources(sections: Mapping[str, Any]) -> tuple[list[source_lib.Part], d
     return parts, described
 
 
-def _hash(config: Mapping[str, Any], seed: int, pairs: Iterable[tuple[str, str]], sources: Mapping[str, Any]) -> str:
-    """SHA-256 in hex of all that the bytes of the corpus depend on."""
-    content = {key: value for key, value in _plain(config).items() if key not in NOT_IN_HASH}
-    content |= dict(seed=seed, pairs=["-".join(pair) for pair in pairs], sources=sources)
-    content |= dict(licences={name: section["licence"] for name, section in config["sources"].items()})
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _check_same(manifest: manifest_lib.Manifest, config_hash: str, sources: Mapping[str, Any]) -> manifest_lib.Manifest:
-    if manifest.config_hash == config_hash:
-        files = (file for entry in manifest.tasks.values() for split in entry.splits.values() for file in split.files)
-        if missing := next((file for file in files if not epath.Path(manifest.path(file)).exists()), ""):
-            raise ValueError(
-                f"{manifest.path(missing)} is missing from a finished corpus; delete its folder and build it again"
-            )
-        return manifest
-    changed = sorted(name for name in {*manifest.sources, *sources} if manifest.sources.get(name) != sources.get(name))
-    what = f"other files of the sources {', '.join(changed)}" if changed else "another config.corpus or seed"
-    raise ValueError(
-        f"{manifest.folder!r} holds a corpus made from {what}; choose another config.corpus.folder, or delete this one"
-    )
-
-
-def _begin(folder: epath.Path, config_hash: str, num_buckets: int) -> int:
-    """Makes the folder, and keeps in it what an interrupted run of the same left. Returns the number of buckets.
-
-    Raises ValueError if there is something in it that no run of ours left.
-    """
-    plan = folder / EXCHANGE / PLAN
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"config.corpus.folder is {str(folder)!r}, which is a file; name a folder")
-    if plan.exists():
-        found = json.loads(plan.read_text())
-        if found["config_hash"] == config_hash:
-            logging.info("going on with the unfinished corpus in %s", folder)
-            return found["num_buckets"]
-        raise ValueError(
-            f"{str(folder)!r} holds an unfinished corpus of another config, seed or sources; run it with those again, "
-            "choose another config.corpus.folder, or delete this one"
-        )
-    # A run that ended before it wrote its plan has left the folder of the plan, and nothing else.
-    begun = (
-        [plan.parent]
-        if plan.parent.exists() and {path.name for path in plan.parent.iterdir()} <= {plan.name + ".tmp"}
-        else []
-    )
-    others = sorted(str(path) for path in folder.iterdir() if path not in begun) if folder.exists() else []
-    if others:
-        raise ValueError(f"{others[0]} is in the way, and of no corpus; choose another config.corpus.folder")
-    plan.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = plan.with_name(plan.name + ".tmp")
-    unfinished.write_text(json.dumps(dict(config_hash=config_hash, num_buckets=num_buckets)))
-    unfinished.replace(plan)
-    return num_buckets
-
-
 def _run_stages(
     settings: stages.Settings, config: Mapping[str, Any], parts: Sequence[source_lib.Part]
-) -> tuple[Report, list[dict[str, Any]]]:
+) -> tuple[Report, Iterable[Mapping[str, Any]]]:
     """The reports of all stages together, and what was written of each shard."""
 
-    def run(name: str, stage: Callable, pieces: Iterable[tuple], exchange: workers.Exchange | None = None) -> list:
-        return workers.run(
-            name,
-            functools.partial(stage, settings),
-            [*pieces],
-            settings.path(f"results_{name}"),
-            exchange,
-            shuffle=config["exchange"] == "shuffle",
-            num_workers=config["num_workers"],
-            beam_options=config["beam_options"],
-        )
+    def stage(name: str, pieces: Callable, work: Callable, exchange: workers.Exchange | None = None) -> workers.Stage:
+        folder = str(settings.results(name))
+        return workers.Stage(name, folder, pieces, functools.partial(work, settings), exchange)
 
-    reports = run("read", stages.read_part, enumerate(parts))
-    stages.collect_held_out(settings)
-    buckets = [*itertools.product(stages.KINDS, range(settings.num_buckets))]
-    distinct = run("deduplicate", stages.deduplicate_bucket, buckets, settings.by_bucket)
+    to_read = functools.partial(list, [(number, (number, part)) for number, part in enumerate(parts)])
+    to_deduplicate, to_write = (functools.partial(each, settings) for each in (stages.buckets, stages.make_shards))
+    read = stage("read", to_read, stages.read_part)
+    deduplicate = stage("deduplicate", to_deduplicate, stages.deduplicate_bucket, settings.by_bucket)
+    write = stage("write", to_write, stages.write_shards, settings.by_size)
+    shuffle = config["exchange"] == "shuffle"
+    workers.run((read, deduplicate, write), shuffle, config["num_workers"], config["beam_options"])
+
     report = Report()
-    for result in (*reports, *distinct):
-        report.add(Report.from_json(result["report"]))
-
-    found = [(*bucket, result["groups"]) for bucket, result in zip(buckets, distinct, strict=True)]
-    pieces = shards.plan(found, settings.num_buckets, config["shard_bytes"], settings.sorted_file)
-    writing = functools.partial(stages.write_shards, pieces=pieces)
-    written = run("write", writing, ((number,) for number in pieces), exchange_lib.BySize(pieces))
-    return report, [*itertools.chain.from_iterable(written)]
+    for result in itertools.chain(read.results(), deduplicate.results()):
+        report.add(Report.of_json(result["report"]))
+    return report, [*itertools.chain.from_iterable(write.results())]
 
 
 def _what_was_lost(report: Report) -> str:

@@ -6,9 +6,10 @@ others. Which of them is kept does not depend on the order in which files are re
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from emma_jax.corpus.statistics import KEPT, Report
+
+FIRSTS = ("source", "lang")  # of equal records that differ in these, the first by name stays
 
 
 def deduplicate(table: pa.Table, keys: list[str], hashes: list[str], held_out: np.ndarray, report: Report) -> pa.Table:
@@ -16,7 +17,8 @@ def deduplicate(table: pa.Table, keys: list[str], hashes: list[str], held_out: n
 
     `keys` are the columns that make a record, of which `hash` is the hash; `hashes` are the columns with a hash of each
     of its texts, whatever their language; `held_out` has the hashes of all held-out texts, sorted. A record that is
-    found for training and for validation is for validation. Of the sources of a record the first by name is kept.
+    found for training and for validation is for validation. Of the sources of a record the first by name is kept, and
+    of the languages of a document of a collection.
 
     >>> table = pa.table({"lang": ["deu_Latn"] * 3, "text": ["Ja", "Ja", "Na"], "source": ["web", "books", "web"],
     ...                   "hash": pa.array([1, 1, 2], pa.uint64()), "validation": [False, True, False]})
@@ -35,7 +37,7 @@ def deduplicate(table: pa.Table, keys: list[str], hashes: list[str], held_out: n
 
 
 def distinct(table: pa.Table, keys: list[str], report: Report) -> pa.Table:
-    """One of each record of a table, with the first source of all that are equal, and held out if one of them is.
+    """One of each record of a table, with the first source and language of all that are equal; held out if one is.
 
     Texts are compared only where hashes are equal: grouping all by their texts would cost more than all the rest.
     """
@@ -43,18 +45,15 @@ def distinct(table: pa.Table, keys: list[str], report: Report) -> pa.Table:
     rows = _shared(table["hash"].to_numpy())
     if not len(rows):
         return table
-    source = table["source"].combine_chunks().dictionary_encode()
-    source, names = source.indices.to_numpy(zero_copy_only=False).copy(), source.dictionary
-    validation = table["validation"].to_numpy().copy()
-    texts = table.select(keys).take(pa.array(rows))
-    first = _first_of_equal(texts, rows, names.take(pa.array(source[rows])), validation[rows])
+    firsts = [name for name in FIRSTS if name in table.column_names and name not in keys]
+    first = _first_of_equal(table.select([*keys, *firsts, "validation"]).take(pa.array(rows)), keys, firsts)
+    first_rows = rows[first["row_min"].to_numpy()]
     kept = np.ones(len(table), bool)
     kept[rows] = False
-    kept[first["row"]] = True
-    source[first["row"]] = pc.index_in(first["source"], names).to_numpy(zero_copy_only=False)
-    validation[first["row"]] = first["validation"]
+    kept[first_rows] = True
     report.count(_stage(keys), "duplicate", len(kept) - kept.sum())
-    for name, column in (("source", names.take(pa.array(source))), ("validation", pa.array(validation))):
+    for name, aggregate in (*((name, "min") for name in firsts), ("validation", "any")):
+        column = _replaced(table[name].combine_chunks(), first_rows, first[f"{name}_{aggregate}"].combine_chunks())
         table = table.set_column(table.column_names.index(name), name, column)
     return table.filter(pa.array(kept))
 
@@ -63,17 +62,21 @@ def _stage(keys: list[str]) -> str:
     return "deduplicate_" + ("pairs" if "src_text" in keys else "documents")
 
 
-def _first_of_equal(texts: pa.Table, rows: np.ndarray, source: pa.Array, validation: np.ndarray) -> dict:
-    """For each distinct record of some rows the first row that has it, and source and split of all that do."""
-    table = texts.append_column("row", pa.array(rows)).append_column("source", source)
-    table = table.append_column("validation", pa.array(validation))
-    aggregations = [("row", "min"), ("source", "min"), ("validation", "any")]
-    found = table.group_by(texts.column_names, use_threads=False).aggregate(aggregations)
-    return dict(
-        row=found["row_min"].to_numpy(),
-        source=found["source_min"].combine_chunks(),
-        validation=found["validation_any"].to_numpy(),
-    )
+def _first_of_equal(table: pa.Table, keys: list[str], firsts: list[str]) -> pa.Table:
+    """For each distinct record the first row that has it, the first of each of `firsts`, and the split of all."""
+    table = table.append_column("row", pa.array(np.arange(len(table))))
+    aggregations = [("row", "min"), *((name, "min") for name in firsts), ("validation", "any")]
+    return table.group_by(keys, use_threads=False).aggregate(aggregations)
+
+
+def _replaced(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
+    """The column with other values in some rows."""
+    places = np.arange(len(column))
+    places[rows] = len(column) + np.arange(len(rows))
+    if not pa.types.is_string(column.type):
+        return pa.concat_arrays([column, values]).take(pa.array(places))
+    encoded = pa.chunked_array([column, values]).dictionary_encode().combine_chunks()  # few names, many rows
+    return encoded.dictionary.take(encoded.indices.take(pa.array(places)))
 
 
 def _shared(hashes: np.ndarray) -> np.ndarray:

@@ -8,18 +8,23 @@ together on many machines. What is written is compact: a slice would drag along 
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 from etils import epath
 
-from emma_jax.corpus import hashing
+from emma_jax.corpus import groups, hashing
 
 # What epath reads buckets with remembers each listing, and so would miss what other workers have written since.
 fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
+KINDS = ("documents", "pairs")
+END = np.dtype("<u4")  # of rows of a group in a sorted file
 SHIPPED = pa.ipc.IpcWriteOptions(compression="lz4")  # files are not: it would cost more time than the disk does
 ROWS_PER_BATCH = 4096  # of a sorted file: what is read in vain at each end of a range
 
@@ -35,69 +40,106 @@ class ByBucket:
         """The file with a part's records of a kind."""
         return epath.Path(self.folder) / kind / f"{part:06}.arrow"
 
-    def files(self, pieces: Sequence[tuple]) -> list[tuple[str, str]]:
-        """Kind and path of each file that the pieces are in."""
-        kinds = sorted({kind for kind, _ in pieces})
-        return [(kind, str(path)) for kind in kinds for path in list_files(self.path(kind, 0).parent, ".arrow")]
+    def pieces(self) -> list[tuple[int, tuple[str, int]]]:
+        """Number, kind and bucket of each piece; none of a kind that has no record."""
+        kinds = (kind for kind in KINDS if list_files(self.path(kind, 0).parent, ".arrow"))
+        return [(self._number(kind, bucket), (kind, bucket)) for kind in kinds for bucket in range(self.num_buckets)]
 
     def gather(self, kind: str, bucket: int) -> Iterator[pa.RecordBatch]:
         """The batches of a bucket."""
-        for _, path in self.files([(kind, bucket)]):
-            with open_reader(epath.Path(path)) as reader:
+        for path in list_files(self.path(kind, 0).parent, ".arrow"):
+            with open_reader(path) as reader:
                 yield from map(reader.get_batch, range(bucket, reader.num_record_batches, self.num_buckets))
 
-    def scatter(self, file: tuple[str, str]) -> Iterator[tuple[tuple, pa.RecordBatch]]:
-        """Each batch of a file, with its piece."""
-        kind, path = file
+    def files(self) -> list[tuple[str, str]]:
+        """Kind and path of each file."""
+        return [(kind, str(path)) for kind in KINDS for path in list_files(self.path(kind, 0).parent, ".arrow")]
+
+    def scatter(self, kind: str, path: str) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The batches of a file, those of one bucket together, with the number of their piece."""
         with open_reader(epath.Path(path)) as reader:
-            for number in range(reader.num_record_batches):
-                yield (kind, number % self.num_buckets), reader.get_batch(number)
+            for bucket in range(self.num_buckets):
+                found = [*map(reader.get_batch, range(bucket, reader.num_record_batches, self.num_buckets))]
+                if found:
+                    yield self._number(kind, bucket), one_batch(pa.Table.from_batches(found))
+
+    def _number(self, kind: str, bucket: int) -> int:
+        return KINDS.index(kind) * self.num_buckets + bucket
 
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-    """What one shard, or some small groups together, are made of: the pieces of the stage that writes shards.
+    """A piece of the stage that writes: one shard of a group, or all of some small groups.
 
-    `groups` are (name, split) in order; shard `shard` of `num_shards` has the records whose hashes are in that range.
-    `places` are (file, first row, end) in the sorted files that have some, in the order of hashes.
+    `groups` are (name, split) in order, of which `first` is the place of the first in that order. Shard `shard` of
+    `num_shards` has the records whose hashes are in that range.
     """
 
     kind: str
+    first: int
     groups: tuple[tuple[str, str], ...]
-    shard: int
-    num_shards: int
-    places: tuple[tuple[str, int, int], ...] = ()
+    shard: int = 0
+    num_shards: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class BySize:
-    """From the files of buckets, each sorted by group and hash, to shards: pieces (number,)."""
+    """From the files of buckets, each sorted by group and hash, to shards: pieces (Shards,)."""
 
-    pieces: Mapping[int, Shards]
+    folder: str
+    num_buckets: int
 
-    def files(self, pieces: Sequence[tuple]) -> list[tuple]:
-        """Each file that the pieces are in, with the numbers and places of these pieces."""
-        found = {}
-        for (number,) in pieces:
-            for path, start, end in self.pieces[number].places:
-                found.setdefault(path, []).append((number, start, end))
-        return sorted(found.items())
+    def path(self, kind: str, bucket: int) -> epath.Path:
+        """The file of a deduplicated bucket."""
+        return epath.Path(self.folder) / f"distinct_{kind}" / f"{bucket:06}.arrow"
 
-    def gather(self, number: int) -> Iterator[pa.RecordBatch]:
+    def write_ends(self, kind: str, rows: np.ndarray) -> None:
+        """Keeps what `gather` finds its rows by: how many of each group each file has, [groups, buckets]."""
+        with self._path(f"ends_{kind}").open("wb") as file:
+            file.write(np.zeros(self.num_buckets, END).tobytes())
+            file.write(np.cumsum(rows, axis=0, dtype=END).tobytes())
+
+    def write_pieces(self, pieces: Sequence[tuple[int, tuple[Shards]]]) -> None:
+        """Keeps what `scatter` finds its pieces by."""
+        numbers = {}
+        for number, (piece,) in pieces:
+            for name, split in piece.groups:
+                numbers.setdefault(f"{piece.kind} {name} {split}", (number, piece.num_shards))
+        self._path("pieces").write_text(json.dumps(numbers))
+
+    def gather(self, piece: Shards) -> Iterator[pa.RecordBatch]:
         """The batches of a piece; rows of other shards of its group may be among them."""
-        for path, start, end in self.pieces[number].places:
-            with open_reader(epath.Path(path)) as reader:
-                yield from read_rows(reader, start, end)
+        with self._path(f"ends_{piece.kind}").open("rb") as file:
+            starts, ends = (self._ends(file, group) for group in (piece.first, piece.first + len(piece.groups)))
+        first, last = (shard * self.num_buckets / piece.num_shards for shard in (piece.shard, piece.shard + 1))
+        for bucket in range(math.floor(first), math.ceil(last)):
+            if starts[bucket] < ends[bucket]:
+                with open_reader(self.path(piece.kind, bucket)) as reader:
+                    yield from read_rows(reader, starts[bucket], ends[bucket])
 
-    def scatter(self, file: tuple) -> Iterator[tuple[tuple, pa.RecordBatch]]:
-        """Each batch of a file, with its piece."""
-        path, places = file
+    def files(self) -> list[tuple[str, str]]:
+        """Kind and path of each file."""
+        return [(kind, str(path)) for kind in KINDS for path in list_files(self.path(kind, 0).parent, ".arrow")]
+
+    def scatter(self, kind: str, path: str) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The batches of a file, with the number of the piece that each belongs to."""
+        numbers = json.loads(self._path("pieces").read_text())
         with open_reader(epath.Path(path)) as reader:
-            for number, start, end in places:
-                for batch in read_rows(reader, start, end):
-                    piece = self.pieces[number]
-                    shards = hashing.ranges(batch["hash"].to_numpy(), piece.num_shards)
-                    yield (number,), batch.filter(pa.array(shards == piece.shard))
+            for batch in map(reader.get_batch, range(reader.num_record_batches)):
+                found, group = groups.of_rows(kind, pa.Table.from_batches([batch]))
+                first, num_shards = np.array([numbers[f"{kind} {name} {split}"] for name, split in found]).T
+                piece = first[group] + hashing.ranges(batch["hash"].to_numpy(), num_shards[group])
+                bounds = [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(piece)]
+                for start, end in zip(bounds, bounds[1:], strict=False):
+                    yield int(piece[start]), batch.slice(start, end - start)
+
+    def _ends(self, file: BinaryIO, group: int) -> list[int]:
+        row_bytes = self.num_buckets * END.itemsize
+        file.seek(group * row_bytes)
+        return np.frombuffer(file.read(row_bytes), END).tolist()
+
+    def _path(self, name: str) -> epath.Path:
+        return epath.Path(self.folder) / name
 
 
 def list_files(folder: epath.Path, suffix: str) -> list[epath.Path]:

@@ -34,9 +34,7 @@ def sort(kind: str, table: pa.Table) -> tuple[pa.Table, list[Group]]:
     (['Ano', 'Ja'], [('ces_Latn', 'validation', 1, 3), ('deu_Latn', 'train', 1, 2)])
     """
     table = table.combine_chunks()
-    names, name_of = _ranked(table, NAMES[kind])
-    # In the order of SPLITS, which is that of the two truths.
-    group = 2 * name_of + table["validation"].to_numpy().astype(np.int64)
+    names, group = _ranked(kind, table)
     hashes = table["hash"].to_numpy()
     order = np.argsort(hashes)
     small = group.astype(np.uint16) if group.max(initial=0) < 1 << 16 else group  # which NumPy sorts by radix
@@ -47,7 +45,7 @@ def sort(kind: str, table: pa.Table) -> tuple[pa.Table, list[Group]]:
     found, rows = np.unique(group, return_counts=True)
     sizes = np.bincount(group, weights=num_bytes, minlength=found.max(initial=-1) + 1)[found].astype(np.int64)
     groups = [
-        Group(names[number // 2], manifest_lib.SPLITS[number % 2], count, size)
+        Group(*_named(names, number), count, size)
         for number, count, size in zip(found.tolist(), rows.tolist(), sizes.tolist(), strict=True)
     ]
     if np.array_equal(order, np.arange(len(order))):
@@ -55,20 +53,39 @@ def sort(kind: str, table: pa.Table) -> tuple[pa.Table, list[Group]]:
     return table.take(pa.array(order)), groups
 
 
-def _ranked(table: pa.Table, columns: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
-    """The distinct names, sorted, and for each row which it has; the name of a pair joins two columns."""
-    names, codes = [""], np.zeros(len(table), np.int64)
-    for column in columns:
-        encoded = table[column].combine_chunks().dictionary_encode()
-        values = encoded.dictionary.to_pylist()
-        codes = codes * len(values) + encoded.indices.to_numpy(zero_copy_only=False)
-        names = [f"{name}-{value}".removeprefix("-") for name in names for value in values]
-    present, codes = np.unique(codes, return_inverse=True)
-    names = [names[code] for code in present.tolist()]
+def of_rows(kind: str, table: pa.Table) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """The groups in a table, each a name and a split, in order, and for each row the number of its group.
+
+    >>> of_rows("documents", pa.table({"name": ["deu_Latn", "ces_Latn"], "validation": [False, True]}))
+    ([('ces_Latn', 'validation'), ('deu_Latn', 'train')], array([1, 0]))
+    """
+    names, group = _ranked(kind, table)
+    found, number = np.unique(group, return_inverse=True)
+    return [_named(names, each) for each in found.tolist()], number
+
+
+def _named(names: list[str], group: int) -> tuple[str, str]:
+    return names[group // 2], manifest_lib.SPLITS[group % 2]
+
+
+def _ranked(kind: str, table: pa.Table) -> tuple[list[str], np.ndarray]:
+    """The distinct names, sorted, and for each row twice the number of its name, and one more for validation.
+
+    The name of a pair joins two columns. The order of SPLITS is that of the two truths.
+    """
+    encoded = [table[column].combine_chunks().dictionary_encode() for column in NAMES[kind]]
+    sizes = [max(1, len(column.dictionary)) for column in encoded]
+    indices = [column.indices.to_numpy(zero_copy_only=False) for column in encoded]
+    present, codes = np.unique(np.ravel_multi_index(indices, sizes), return_inverse=True)
+    values = [
+        column.dictionary.take(pa.array(index)).to_pylist()
+        for column, index in zip(encoded, np.unravel_index(present, sizes), strict=True)
+    ]
+    names = ["-".join(name) for name in zip(*values, strict=True)]
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), np.int64)
     rank[order] = np.arange(len(names))
-    return [names[number] for number in order], rank[codes]
+    return [names[number] for number in order], 2 * rank[codes] + table["validation"].to_numpy().astype(np.int64)
 
 
 def _settle_ties(order: np.ndarray, group: np.ndarray, hashes: np.ndarray, texts: pa.Table) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-HASH_BITS = 64
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -53,7 +52,7 @@ def is_held_out(messages: np.ndarray, seed: int, share: float) -> np.ndarray:
     return (salted >> np.uint64(11)).astype(np.float64) < share * 2.0**53
 
 
-def ranges(hashes: np.ndarray, number: int) -> np.ndarray:
+def ranges(hashes: np.ndarray, number: int | np.ndarray) -> np.ndarray:
     """Which of `number` equal ranges of hashes each is in. Read one after the other they are in order of hashes.
 
     >>> ranges(np.array([0, 2**62, 2**63, 2**64 - 1], np.uint64), 4).tolist()

@@ -5,94 +5,65 @@ near to equal and each can be written without the others. Small ones are written
 """
 
 import collections
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from emma_jax import manifest as manifest_lib
-from emma_jax.corpus import exchange
-
-# (kind, bucket) and, of each group in its file, name, split, rows and bytes of text, in the order of the file.
-Bucket = tuple[str, int, Sequence[Sequence[Any]]]
+from emma_jax.corpus.exchange import Shards
 
 
-@dataclasses.dataclass
-class _Group:
-    """A split of a name, and where it is: bucket -> first row and end."""
+class Counted(NamedTuple):
+    """The groups of a kind, each a name and a split, in order; bytes of text of each; rows, [groups, buckets]."""
 
-    name: str
-    split: str
-    num_bytes: int = 0
-    rows: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    groups: list[tuple[str, str]]
+    num_bytes: list[int]
+    rows: np.ndarray
 
 
-def plan(
-    buckets: Iterable[Bucket], num_buckets: int, shard_bytes: int, path: Callable[[str, int], Any]
-) -> dict[int, exchange.Shards]:
-    """The pieces that write a corpus, by number; `path` gives the file of a deduplicated bucket.
+def count(found: Iterable[tuple[int, Iterable[Sequence[Any]]]], num_buckets: int) -> Counted:
+    """What all buckets of a kind have together, from those that each bucket has, as `groups.Group`.
 
-    Both splits of a name have files, so that whoever reads them needs no exception.
+    Both splits of a name are there, so that both have files, and whoever reads them needs no exception.
 
-    >>> buckets = [("documents", 0, [["deu_Latn", "train", 30, 250], ["eng_Latn", "train", 10, 90]])]
-    >>> pieces = plan(buckets, 1, shard_bytes=100, path="{}-{}".format)
-    >>> [(piece.groups[0], piece.shard, piece.num_shards, piece.places) for piece in pieces.values()]
-    [(('deu_Latn', 'train'), 0, 3, (('documents-0', 0, 30),)),
-     (('deu_Latn', 'train'), 1, 3, (('documents-0', 0, 30),)),
-     (('deu_Latn', 'train'), 2, 3, (('documents-0', 0, 30),)),
-     (('deu_Latn', 'validation'), 0, 1, (('documents-0', 30, 40),))]
+    >>> counted = count([(1, [["deu_Latn", "train", 30, 250]]), (0, [["deu_Latn", "train", 10, 90]])], num_buckets=2)
+    >>> counted.groups, counted.num_bytes, counted.rows.tolist()
+    ([('deu_Latn', 'train'), ('deu_Latn', 'validation')], [340, 0], [[10, 30], [0, 0]])
     """
-    pieces = []
-    for kind, groups in _groups(buckets).items():
-        bundle, num_bytes = [], 0
-        for group in groups:
-            if num_bytes + group.num_bytes > shard_bytes:
-                pieces += _bundled(kind, bundle, path)
-                bundle, num_bytes = [], 0
-            if group.num_bytes > shard_bytes:
-                pieces += _cut(kind, group, num_buckets, shard_bytes, path)
-            else:
-                bundle.append(group)
-                num_bytes += group.num_bytes
-        pieces += _bundled(kind, bundle, path)
-    return dict(enumerate(pieces))
+    num_bytes: collections.Counter[tuple[str, str]] = collections.Counter()
+    rows: dict[tuple[str, str], np.ndarray] = {}
+    for bucket, groups in found:
+        for name, split, number, size in groups:
+            num_bytes[name, split] += size
+            rows.setdefault((name, split), np.zeros(num_buckets, np.uint32))[bucket] = number
+    order = [(name, split) for name in sorted({name for name, _ in rows}) for split in manifest_lib.SPLITS]
+    none = np.zeros(num_buckets, np.uint32)
+    stacked = np.array([rows.pop(group, none) for group in order], np.uint32).reshape(-1, num_buckets)
+    return Counted(order, [num_bytes[group] for group in order], stacked)
 
 
-def _groups(buckets: Iterable[Bucket]) -> dict[str, list[_Group]]:
-    """The groups of each kind, in order."""
-    found: dict[str, dict[str, dict[str, _Group]]] = collections.defaultdict(dict)
-    for kind, bucket, groups in buckets:
-        end = 0
-        for name, split, rows, num_bytes in groups:
-            splits = found[kind].setdefault(name, {each: _Group(name, each) for each in manifest_lib.SPLITS})
-            splits[split].num_bytes += num_bytes
-            splits[split].rows[bucket] = (end, end + rows)
-            end += rows
-    return {
-        kind: [group for _, splits in sorted(names.items()) for group in splits.values()]
-        for kind, names in found.items()
-    }
+def plan(kind: str, groups: Sequence[tuple[str, str]], num_bytes: Sequence[int], shard_bytes: int) -> Iterator[Shards]:
+    """The pieces that write the groups of a kind, from the bytes of text of each.
 
-
-def _bundled(kind: str, groups: Sequence[_Group], path: Callable[[str, int], Any]) -> Iterator[exchange.Shards]:
-    """One piece for all groups, which follow each other; none if there are none."""
-    ranges: dict[int, tuple[int, int]] = {}
-    for group in groups:
-        for bucket, (start, end) in group.rows.items():
-            ranges[bucket] = (min(start, ranges.get(bucket, (start, end))[0]), max(end, ranges.get(bucket, (0, 0))[1]))
-    places = tuple((str(path(kind, bucket)), *rows) for bucket, rows in sorted(ranges.items()))
-    if groups:
-        yield exchange.Shards(kind, tuple((group.name, group.split) for group in groups), 0, 1, places)
-
-
-def _cut(
-    kind: str, group: _Group, num_buckets: int, shard_bytes: int, path: Callable[[str, int], Any]
-) -> Iterator[exchange.Shards]:
-    """A piece for each shard of a group, with the buckets whose range of hashes meets that of the shard."""
-    number = -(-group.num_bytes // shard_bytes)
-    for shard in range(number):
-        places = tuple(
-            (str(path(kind, bucket)), *rows)
-            for bucket, rows in sorted(group.rows.items())
-            if bucket * number < (shard + 1) * num_buckets and shard * num_buckets < (bucket + 1) * number
-        )
-        yield exchange.Shards(kind, ((group.name, group.split),), shard, number, places)
+    >>> names = [("deu_Latn", "train"), ("deu_Latn", "validation"), ("eng_Latn", "train"), ("eng_Latn", "validation")]
+    >>> for piece in plan("documents", names, [250, 20, 30, 10], shard_bytes=100):
+    ...     print(piece.first, [name for name, _ in piece.groups], piece.shard, piece.num_shards)
+    0 ['deu_Latn'] 0 3
+    0 ['deu_Latn'] 1 3
+    0 ['deu_Latn'] 2 3
+    1 ['deu_Latn', 'eng_Latn', 'eng_Latn'] 0 1
+    """
+    first, held = 0, 0
+    for place, (group, size) in enumerate(zip(groups, num_bytes, strict=True)):
+        if held + size > shard_bytes:
+            if first < place:
+                yield Shards(kind, first, tuple(groups[first:place]))
+            first, held = place, 0
+        held += size
+        if size > shard_bytes:
+            number = -(-size // shard_bytes)
+            yield from (Shards(kind, place, (group,), shard, number) for shard in range(number))
+            first, held = place + 1, 0
+    if first < len(groups):
+        yield Shards(kind, first, tuple(groups[first:]))

@@ -5,11 +5,15 @@ deduplicate  a bucket           -> its distinct records, sorted by language or p
 write        a shard            -> the Parquet file, or those of several small languages or pairs
 
 Pieces know nothing of each other and may run in any order and place; what goes between stages lies in the folder
-`exchange`. The functions return JSON: that is what `corpus.build` puts together.
+`exchange`. The functions return JSON: that is what `corpus.build` puts together. `buckets` and `shards` give the pieces
+of a stage from what the one before left.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,11 +22,10 @@ import pyarrow.compute as pc
 from etils import epath
 
 from emma_jax import languages
-from emma_jax.corpus import deduplicate, exchange, groups, hashing, readers, records, write
+from emma_jax.corpus import deduplicate, exchange, groups, hashing, readers, records, shards, write
 from emma_jax.corpus import source as source_lib
 from emma_jax.corpus.statistics import DEDUPLICATE, Report
 
-KINDS = ("documents", "pairs")
 ROUTING = [("hash", pa.uint64()), ("source", pa.string()), ("validation", pa.bool_())]
 TEXT_HASHES = {"documents": ["text_hash"], "pairs": ["src_hash", "tgt_hash"]}
 RECORDS = {
@@ -37,12 +40,15 @@ RECORDS = {
         ]
     ),
 }
-KEYS = {"documents": ["name", "lang", "text"], "pairs": ["src_lang", "tgt_lang", "src_text", "tgt_text"]}
+HELD_OUT = "held_out.npy"  # in the exchange: hashes of all held-out texts
+KEYS = {"documents": ["name", "text"], "pairs": ["src_lang", "tgt_lang", "src_text", "tgt_text"]}
 SORTED = {  # of a deduplicated bucket
     kind: pa.schema([field for field in schema if field.name not in TEXT_HASHES[kind]])
     for kind, schema in RECORDS.items()
 }
-ROUND_BYTES = 32 << 20  # held by a worker before it writes a batch for each bucket
+# Held by a worker before it writes a batch for each bucket: at least so much, and for each bucket so much.
+ROUND_BYTES, BATCH_BYTES = 32 << 20, 16 << 10
+MAX_BUCKET_BYTES = (1 << 31) - 1  # what one column of strings holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Settings:
     macrolanguages: str
     filters: Mapping[str, Mapping[str, float]]
     num_buckets: int
+    shard_bytes: int
 
     def path(self, *names: str) -> epath.Path:
         """A file in the exchange folder."""
@@ -67,40 +74,43 @@ class Settings:
         """The way of records from reading to deduplicating."""
         return exchange.ByBucket(self.exchange, self.num_buckets)
 
-    def sorted_file(self, kind: str, bucket: int) -> epath.Path:
-        """The file of a deduplicated bucket."""
-        return self.path(f"distinct_{kind}", f"{bucket:06}.arrow")
+    @property
+    def by_size(self) -> exchange.BySize:
+        """The way of records from deduplicating to writing."""
+        return exchange.BySize(self.exchange, self.num_buckets)
+
+    def results(self, stage: str) -> epath.Path:
+        """The folder with the results of a stage."""
+        return self.path(f"results_{stage}")
 
 
 def read_part(settings: Settings, index: int, part: source_lib.Part) -> dict[str, Any]:
     """Reads, cleans and aligns a part; its records go to files of that index. Returns the report."""
     report, held_out = Report(), [np.empty(0, np.uint64)]
-    rounds = {kind: _Rounds(settings, kind, index, report) for kind in KINDS}
     cleaning = records.Cleaning(part, settings.pairs, settings.macrolanguages, settings.filters, report)
-    try:
+    with contextlib.ExitStack() as stack:
+        rounds = {kind: stack.enter_context(_Rounds(settings, kind, index, report)) for kind in exchange.KINDS}
         for kind, table in cleaning.tables(readers.READERS[part.source.reader].read(part, report)):
             table = _route(settings, kind, part.source.name, table)
             rounds[kind].add(table)
             validation = table.filter(table["validation"])
             held_out += [np.unique(validation[name].to_numpy()) for name in TEXT_HASHES[kind]]
-    finally:
-        for each in rounds.values():
-            each.close()
     path = settings.path("held_out", f"{index:06}.npy")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         np.save(file, np.unique(np.concatenate(held_out)))
-    return dict(report=report.to_json())
+    return dict(report=report.as_json())
 
 
-def collect_held_out(settings: Settings) -> None:
-    """Joins the hashes of held-out texts of all parts into one sorted file, which every bucket reads."""
+def buckets(settings: Settings) -> list[tuple[int, tuple[str, int]]]:
+    """The pieces to deduplicate. Joins what all parts hold out into one sorted file, which every bucket reads."""
     hashes = [np.empty(0, np.uint64)]
     for path in exchange.list_files(settings.path("held_out"), ".npy"):
         with path.open("rb") as file:
             hashes.append(np.load(file))
-    with settings.path("held_out.npy").open("wb") as file:
+    with settings.path(HELD_OUT).open("wb") as file:
         np.save(file, np.unique(np.concatenate(hashes)))
+    return settings.by_bucket.pieces()
 
 
 def deduplicate_bucket(settings: Settings, kind: str, bucket: int, batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
@@ -109,27 +119,66 @@ def deduplicate_bucket(settings: Settings, kind: str, bucket: int, batches: Iter
     A group is a `groups.Group`; they are given in the order of the file.
     """
     report = Report()
-    with settings.path("held_out.npy").open("rb") as file:
-        held_out = np.load(file)
-    table = pa.Table.from_batches(batches, RECORDS[kind])
+    table = _whole_bucket(settings, kind, bucket, batches)
+    held_out = _load_held_out(str(settings.path(HELD_OUT)), settings.path(HELD_OUT).stat().mtime)
     table = deduplicate.deduplicate(table, KEYS[kind], TEXT_HASHES[kind], held_out, report)
     table, found = groups.sort(kind, table.select(SORTED[kind].names))
-    with exchange.open_writer(settings.sorted_file(kind, bucket), table.schema) as writer:
+    with exchange.open_writer(settings.by_size.path(kind, bucket), table.schema) as writer:
         exchange.write_sorted(writer, table)
     for group in found:
         report.names[DEDUPLICATE][group.name] += group.rows
-    return dict(report=report.to_json(), groups=found)
+    return dict(report=report.as_json(), kind=kind, bucket=bucket, groups=found)
 
 
-def write_shards(
-    settings: Settings, number: int, pieces: Mapping[int, exchange.Shards], batches: Iterable[pa.RecordBatch]
-) -> list[dict[str, Any]]:
-    """Writes the shard, or the shards, of the piece with this number. Returns what the manifest says of each."""
-    piece = pieces[number]
+def _whole_bucket(settings: Settings, kind: str, bucket: int, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    held, num_bytes = [], 0
+    for batch in batches:
+        held.append(batch)
+        num_bytes += batch.nbytes
+        if num_bytes > MAX_BUCKET_BYTES:
+            raise source_lib.BadFile(
+                f"bucket {bucket} of {settings.num_buckets} has over 2 GiB of {kind}; delete {settings.folder!r}, and "
+                f"build with --config.corpus.num_buckets={4 * settings.num_buckets}"
+            )
+    return pa.Table.from_batches(held, RECORDS[kind])
+
+
+@functools.lru_cache(maxsize=1)
+def _load_held_out(path: str, changed: float) -> np.ndarray:
+    del changed  # the file is another one then
+    with epath.Path(path).open("rb") as file:
+        return np.load(file)
+
+
+def make_shards(settings: Settings) -> list[tuple[int, tuple[exchange.Shards]]]:
+    """The pieces to write. Keeps what they find their records by, and removes what is deduplicated by now."""
+    planned: list[exchange.Shards] = []
+    for kind in exchange.KINDS:
+        counted = shards.count(_deduplicated(settings, kind), settings.num_buckets)
+        settings.by_size.write_ends(kind, counted.rows)
+        planned += shards.plan(kind, counted.groups, counted.num_bytes, settings.shard_bytes)
+    pieces = [(number, (piece,)) for number, piece in enumerate(planned)]
+    settings.by_size.write_pieces(pieces)
+    for kind in exchange.KINDS:
+        if settings.path(kind).exists():
+            settings.path(kind).rmtree()
+    return pieces
+
+
+def _deduplicated(settings: Settings, kind: str) -> Iterator[tuple[int, list]]:
+    """Each bucket of a kind, and the groups in it."""
+    for path in exchange.list_files(settings.results("deduplicate"), ".json"):
+        result = json.loads(path.read_text())
+        if result["kind"] == kind:
+            yield result["bucket"], result["groups"]
+
+
+def write_shards(settings: Settings, piece: exchange.Shards, batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
+    """Writes the shard, or the shards, of a piece. Returns what the manifest says of each."""
     tables = [SORTED[piece.kind].empty_table()]
     for batch in batches:
-        shards = hashing.ranges(batch["hash"].to_numpy(), piece.num_shards)
-        tables.append(pa.Table.from_batches([batch]).filter(pa.array(shards == piece.shard)))
+        shard = hashing.ranges(batch["hash"].to_numpy(), piece.num_shards)
+        tables.append(pa.Table.from_batches([batch]).filter(pa.array(shard == piece.shard)))
     table, found = groups.sort(piece.kind, pa.concat_tables(tables))
     ends = np.cumsum([group.rows for group in found], dtype=np.int64).tolist()
     rows = {group[:2]: table.slice(end - group.rows, group.rows) for group, end in zip(found, ends, strict=True)}
@@ -143,14 +192,16 @@ def write_shards(
 
 
 class _Rounds:
-    """The file of a part's records of a kind: gathers tables until a round is worth writing."""
+    """The file of a part's records of a kind, if there are any: gathers tables until a round is worth writing."""
 
     def __init__(self, settings: Settings, kind: str, index: int, report: Report):
         self._kind = kind
         self._report = report
         self._num_buckets = settings.num_buckets
-        self._opened = exchange.open_writer(settings.by_bucket.path(kind, index), RECORDS[kind])
-        self._writer = self._opened.__enter__()
+        self._path = settings.by_bucket.path(kind, index)
+        self._full = max(ROUND_BYTES, BATCH_BYTES * settings.num_buckets)
+        self._file = contextlib.ExitStack()
+        self._writer: pa.RecordBatchFileWriter | None = None
         self._tables: list[pa.Table] = []
         self._num_bytes = 0
 
@@ -158,25 +209,30 @@ class _Rounds:
         if len(table):
             self._tables.append(table)
             self._num_bytes += table.nbytes
-        if self._num_bytes >= ROUND_BYTES:
+        if self._num_bytes >= self._full:
             self._write()
 
-    def close(self) -> None:
-        self._write()
-        self._opened.__exit__(None, None, None)
+    def __enter__(self) -> "_Rounds":
+        return self
+
+    def __exit__(self, *error) -> None:
+        with self._file:
+            self._write()
 
     def _write(self) -> None:
-        if self._tables:
-            # Equal records all meet in one bucket, and there may be millions of one: few are let through.
-            table = deduplicate.distinct(pa.concat_tables(self._tables), KEYS[self._kind], self._report)
-            buckets = hashing.ranges(table["hash"].to_numpy(), self._num_buckets)
-            exchange.write_round(self._writer, table, buckets, self._num_buckets)
-            self._tables, self._num_bytes = [], 0
+        if not self._tables:
+            return
+        # Equal records all meet in one bucket, and there may be millions of one: few are let through.
+        table = deduplicate.distinct(pa.concat_tables(self._tables), KEYS[self._kind], self._report)
+        self._tables, self._num_bytes = [], 0
+        self._writer = self._writer or self._file.enter_context(exchange.open_writer(self._path, RECORDS[self._kind]))
+        buckets = hashing.ranges(table["hash"].to_numpy(), self._num_buckets)
+        exchange.write_round(self._writer, table, buckets, self._num_buckets)
 
 
 def _route(settings: Settings, kind: str, source: str, table: pa.Table) -> pa.Table:
     """The records with hashes, source and split, without their message."""
-    columns = {name: table[name] for name in KEYS[kind]}
+    columns = {name: table[name] for name in RECORDS[kind].names if name in table.column_names}
     if kind == "documents":
         messages = columns["text_hash"] = hashing.text_hashes(table["text"])
         columns["hash"] = hashing.with_language(messages, table["name"])

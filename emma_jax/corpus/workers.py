@@ -1,12 +1,14 @@
-"""Doing pieces of work on Beam: each piece leaves its result in a file, so that any runner in any place will do.
+"""Doing pieces of work on Beam, stage after stage: each piece leaves its result in a file, so that any runner will do.
 
 Owns distribution, what need not be done again, and how a worker's failure reaches the user; knows nothing of what a
-piece is. The elements of Beam are pieces (a part, a bucket, a shard) or record batches, never records.
+piece is. The elements of Beam are pieces (a part, a bucket, a shard) or record batches, never records. All stages are
+one pipeline, for starting workers takes seconds.
 """
 
-import functools
+import contextlib
+import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import apache_beam as beam
@@ -16,109 +18,148 @@ from etils import epath
 
 from emma_jax import beam_runner, progress
 from emma_jax.corpus import exchange as exchange_lib
+from emma_jax.corpus import source as source_lib
 
-Stage = Callable[..., Any]
+Piece = tuple[int, tuple]  # its number in the stage, and what the stage's `work` is given
+NUM_PIECES = "num_pieces"  # file beside the results
 
 
 class Exchange(Protocol):
     """Where the record batches of pieces are; see `corpus.exchange`."""
 
-    def files(self, pieces: Sequence[tuple]) -> list[tuple]:
-        """What `scatter` takes, for all files that the pieces are in."""
-
     def gather(self, *piece) -> Iterator[pa.RecordBatch]:
         """The batches of a piece."""
 
-    def scatter(self, file: tuple) -> Iterator[tuple[tuple, pa.RecordBatch]]:
-        """Each batch of a file, with its piece."""
+    def files(self) -> Iterable[tuple]:
+        """What `scatter` takes, for each file."""
+
+    def scatter(self, *file) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Each batch of a file, with the number of its piece."""
 
 
-def run(
-    name: str,
-    stage: Stage,
-    pieces: Sequence[tuple],
-    folder: epath.Path,
-    exchange: Exchange | None = None,
-    shuffle: bool = False,
-    num_workers: int = 1,
-    beam_options: Sequence[str] = (),
-) -> list[Any]:
-    """The results of all pieces, in order: `stage(*piece)`, or with an exchange `stage(*piece, batches=batches)`.
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Work of one kind: `work(*piece)`, or with an exchange `work(*piece, batches=batches)`, gives a result in JSON.
 
-    Results must be JSON. They are kept in `folder`, and what has one is not done again. With `shuffle` the batches go
-    through the runner's GroupByKey, else each worker reads its own.
+    `pieces` is called when the stage before is done. Results are kept in `folder`; what has one is not done again.
+    """
+
+    name: str
+    folder: str
+    pieces: Callable[[], Iterable[Piece]]
+    work: Callable[..., Any]
+    exchange: Exchange | None = None
+
+    def path(self, name: str | int) -> epath.Path:
+        """A file beside the results, or the result of the piece of this number."""
+        return epath.Path(self.folder) / (f"{name:06}.json" if isinstance(name, int) else name)
+
+    def done(self) -> set[str]:
+        """Names of the results that are there."""
+        return {path.name for path in exchange_lib.list_files(epath.Path(self.folder), ".json")}
+
+    def num_pieces(self) -> int:
+        """How many there are; 0 as long as that is not known."""
+        path = self.path(NUM_PIECES)
+        return int(path.read_text()) if path.exists() else 0
+
+    def results(self) -> Iterator[Any]:
+        """The results of all pieces, in the order of their numbers."""
+        for path in exchange_lib.list_files(epath.Path(self.folder), ".json"):
+            yield json.loads(path.read_text())
+
+
+def run(stages: Sequence[Stage], shuffle: bool = False, num_workers: int = 1, beam_options: Sequence[str] = ()) -> None:
+    """Does what is not done of the stages, one after the other.
+
+    With `shuffle` batches go through the runner's GroupByKey, else each worker reads its own.
 
     Raises OSError with one sentence if a worker met a full disk or the like; whatever else fails is a defect.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    done = {path.name for path in exchange_lib.list_files(folder, ".json")}
-    left = [(number, piece) for number, piece in enumerate(pieces) if _file_name(number) not in done]
-    if len(left) < len(pieces):
-        logging.info("%s: %d of %d were done by a run before", name, len(pieces) - len(left), len(pieces))
-    if left:
-        try:
-            with (
-                progress.follow(name, len(pieces), lambda: _num_results(folder)),
-                beam_runner.pipeline(num_workers, beam_options) as pipeline,
-            ):
-                work = functools.partial(_work, folder=str(folder), stage=stage)
-                if exchange is None:
-                    _ = pipeline | beam.Create(left) | beam.Reshuffle() | beam.Map(work)
-                elif shuffle:
-                    _ = pipeline | Shuffle(exchange, left) | beam.MapTuple(functools.partial(_shuffled, work=work))
-                else:
-                    work = functools.partial(_gathered, work=work, exchange=exchange)
-                    _ = pipeline | beam.Create(left) | beam.Reshuffle() | beam.Map(work)
-        except beam_runner.WorkerMistake as error:
-            raise OSError(f"{name} failed: {error}") from error
-    return [json.loads((folder / _file_name(number)).read_text()) for number in range(len(pieces))]
+    for stage in stages:
+        epath.Path(stage.folder).mkdir(parents=True, exist_ok=True)
+        if number := len(stage.done()):
+            logging.info("%s: %d pieces were done by a run before", stage.name, number)
+    try:
+        with contextlib.ExitStack() as stack:
+            for stage in stages:
+                count = lambda stage=stage: len(stage.done())  # noqa: E731
+                stack.enter_context(progress.follow(stage.name, stage.num_pieces, count))
+            finished = stack.enter_context(beam_runner.pipeline(num_workers, beam_options)) | beam.Create([0])
+            for stage in stages:
+                finished |= stage.name >> Do(stage, shuffle)
+    except beam_runner.WorkerMistake as error:
+        raise OSError(str(error)) from error
 
 
-class Shuffle(beam.PTransform):
-    """Pieces with their batches, brought together by GroupByKey: (number, {"pieces": [piece], "batches": [bytes]})."""
+class Do(beam.PTransform):
+    """A stage: what it waits for, one element, to one element when all of its pieces are done."""
 
-    def __init__(self, exchange: Exchange, pieces: Sequence[tuple[int, tuple]]):
+    def __init__(self, stage: Stage, shuffle: bool):
         super().__init__()
-        self._exchange = exchange
-        self._pieces = pieces
+        self._stage = stage
+        self._shuffle = shuffle and stage.exchange is not None
 
     def expand(self, begin):
         """The transform."""
-        numbers = {piece: number for number, piece in self._pieces}
-        files = self._exchange.files(list(numbers))
-        scatter = functools.partial(_scatter, exchange=self._exchange, numbers=numbers)
-        batches = begin | "files" >> beam.Create(files) | beam.Reshuffle() | beam.FlatMap(scatter)
-        return dict(pieces=begin | "pieces" >> beam.Create(self._pieces), batches=batches) | beam.CoGroupByKey()
+        pieces = begin | "pieces" >> beam.FlatMap(_left, self._stage)
+        stage = dataclasses.replace(self._stage, pieces=tuple)  # a runner ships it with each transform
+        if not self._shuffle:
+            finished = pieces | beam.Reshuffle() | beam.Map(_gathered, stage)
+        else:
+            listed = pieces | "listed" >> _count()
+            batches = listed | beam.FlatMap(_files, stage) | beam.Reshuffle() | beam.FlatMap(_scattered, stage)
+            # Brought together: (number, {"pieces": [piece], "batches": [bytes]}).
+            finished = dict(pieces=pieces, batches=batches) | beam.CoGroupByKey() | beam.Map(_shuffled, stage)
+        return finished | "finished" >> _count()
 
 
-def _scatter(file: tuple, exchange: Exchange, numbers: dict[tuple, int]) -> Iterator[tuple[int, bytes]]:
-    with beam_runner.mistakes():
-        for piece, batch in exchange.scatter(file):
-            if len(batch) and piece in numbers:
-                yield numbers[piece], exchange_lib.to_bytes(batch)
+def _count() -> beam.PTransform:
+    """How many elements there are, once all are."""
+    return beam.combiners.Count.Globally()
 
 
-def _shuffled(number: int, found: dict[str, Any], work: Callable) -> None:
+def _left(_: int, stage: Stage) -> list[Piece]:
+    with _mistakes(stage):
+        done, pieces = stage.done(), [*stage.pieces()]
+        stage.path(NUM_PIECES).write_text(str(len(pieces)))
+        return [(number, piece) for number, piece in pieces if stage.path(number).name not in done]
+
+
+def _files(_: int, stage: Stage) -> Iterable[tuple]:
+    with _mistakes(stage):
+        return stage.exchange.files()
+
+
+def _scattered(file: tuple, stage: Stage) -> Iterator[tuple[int, bytes]]:
+    with _mistakes(stage):
+        done = stage.done()
+        for number, batch in stage.exchange.scatter(*file):
+            if len(batch) and stage.path(number).name not in done:
+                yield number, exchange_lib.to_bytes(batch)
+
+
+def _shuffled(grouped: tuple[int, dict[str, Any]], stage: Stage) -> int:
+    number, found = grouped
     (piece,) = found["pieces"]
-    work((number, piece), batches=exchange_lib.from_bytes(found["batches"]))
+    return _work((number, piece), stage, batches=exchange_lib.from_bytes(found["batches"]))
 
 
-def _gathered(numbered: tuple[int, tuple], work: Callable, exchange: Exchange) -> None:
-    work(numbered, batches=exchange.gather(*numbered[1]))
+def _gathered(numbered: Piece, stage: Stage) -> int:
+    batches = dict(batches=stage.exchange.gather(*numbered[1])) if stage.exchange else {}
+    return _work(numbered, stage, **batches)
 
 
-def _work(numbered: tuple[int, tuple], folder: str, stage: Stage, **batches) -> None:
+def _work(numbered: Piece, stage: Stage, **batches) -> int:
     number, piece = numbered
-    with beam_runner.mistakes():
-        result = epath.Path(folder) / _file_name(number)
-        unfinished = result.with_name(result.name + ".tmp")
-        unfinished.write_text(json.dumps(stage(*piece, **batches)))
-        unfinished.replace(result)
+    with _mistakes(stage):
+        result = stage.path(number)
+        if not result.exists():  # a runner may do again what it did
+            unfinished = result.with_name(result.name + ".tmp")
+            unfinished.write_text(json.dumps(stage.work(*piece, **batches)))
+            unfinished.replace(result)
+    return number
 
 
-def _file_name(number: int) -> str:
-    return f"{number:06}.json"
-
-
-def _num_results(folder: epath.Path) -> int:
-    return len(exchange_lib.list_files(folder, ".json"))
+def _mistakes(stage: Stage):
+    return beam_runner.mistakes(OSError, source_lib.BadFile, doing=stage.name)
