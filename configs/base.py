@@ -80,7 +80,7 @@ def _set_corpus(config: ConfigDict) -> None:
             sources=ConfigDict(),  # name -> source(...)
             pairs=(),  # pairs without English, aligned through the message id: "deu_Latn-fra_Latn"
             macrolanguages="mala",  # mala: as MaLA has them; members: a macro-language is its principal member; macro
-            validation_share=0.05,  # of messages
+            validation_share=0.05,  # of messages and documents; a worker holds 8 bytes for each text of them
             # Section -> filter -> threshold; 0 or False switches a filter off. Tables of filters: corpus/filters.py.
             filters=ConfigDict(
                 dict(
@@ -121,7 +121,7 @@ def _set_corpus(config: ConfigDict) -> None:
             shard_bytes=128 << 20,  # of text, before compression; a shard is held in memory while it is written
             num_buckets=0,  # of the exchange between stages; 0: by the size of the sources
             num_workers=1,  # Beam workers of the in-process runner
-            exchange="files",  # between stages; shuffle: GroupByKey of the runner, for one without a common disk
+            exchange="files",  # between stages; shuffle: the runner's GroupByKey, for many machines
             beam_options=(),  # Beam pipeline options, such as "--runner=DataflowRunner"
         )
     )
