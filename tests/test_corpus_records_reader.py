@@ -443,6 +443,20 @@ def test_memory_is_bounded_for_a_large_row_group(tmp_path):
     assert (num_rows, reason) == (26000, "") and num_mib < 220
 
 
+@pytest.mark.parametrize(
+    ("num_short", "num_bytes", "num_repeats", "bound"), [(0, 8 << 20, 50, 180), (20000, 300_000, 700, 200)]
+)
+def test_memory_is_bounded_for_a_text_that_a_dictionary_repeats(tmp_path, num_short, num_bytes, num_repeats, bound):
+    # From the first row; and after many short texts, by which steps have grown as far as they do.
+    short = [f"{number:050}" for number in range(num_short)]
+    places = [*range(num_short), *[num_short] * num_repeats, *range(num_short)]
+    text = pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), [*short, "x" * num_bytes])
+    options = dict(compression="none", store_schema=False, dictionary_pagesize_limit=1 << 30)
+    pq.write_table(pa.table(dict(text=text)), tmp_path / "1.parquet", **options)
+    num_rows, _, num_mib, reason = measure(tmp_path)
+    assert (num_rows, reason) == (len(places), "") and num_mib < bound
+
+
 def test_suffixes():
     assert {".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".jsonl.bz2", ".jsonl.xz"} < set(json_lines.SUFFIXES)
     assert parquet_rows.SUFFIXES == (".parquet",)

@@ -175,11 +175,7 @@ def _deduplicated(settings: Settings, kind: str) -> Iterator[tuple[int, list]]:
 
 def write_shards(settings: Settings, piece: exchange.Shards, batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
     """Writes the shard, or the shards, of a piece. Returns what the manifest says of each."""
-    tables = [SORTED[piece.kind].empty_table()]
-    for batch in batches:
-        shard = hashing.ranges(batch["hash"].to_numpy(), piece.num_shards)
-        tables.append(pa.Table.from_batches([batch]).filter(pa.array(shard == piece.shard)))
-    table, found = groups.sort(piece.kind, pa.concat_tables(tables))
+    table, found = groups.sort(piece.kind, pa.concat_tables(_own_records(piece, batches)))
     ends = np.cumsum([group.rows for group in found], dtype=np.int64).tolist()
     rows = {group[:2]: table.slice(end - group.rows, group.rows) for group, end in zip(found, ends, strict=True)}
     written = []
@@ -189,6 +185,13 @@ def write_shards(settings: Settings, piece: exchange.Shards, batches: Iterable[p
         described = write.write_shard(epath.Path(settings.folder), file, piece.kind, name, shard)
         written.append(dict(kind=piece.kind, name=name, split=split, shard=piece.shard, **described))
     return written
+
+
+def _own_records(piece: exchange.Shards, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    yield SORTED[piece.kind].empty_table()
+    for batch in batches:
+        shard = hashing.ranges(batch["hash"].to_numpy(), piece.num_shards)
+        yield pa.Table.from_batches([batch]).filter(pa.array(shard == piece.shard))
 
 
 class _Rounds:

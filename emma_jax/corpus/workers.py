@@ -158,6 +158,7 @@ def _work(numbered: Piece, stage: Stage, **batches) -> int:
             unfinished = result.with_name(result.name + ".tmp")
             unfinished.write_text(json.dumps(stage.work(*piece, **batches)))
             unfinished.replace(result)
+            pa.default_memory_pool().release_unused()  # of one large piece, before another
     return number
 
 

@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -141,10 +141,14 @@ class _WrongColumns(BadFile):
 
 def _read_file(part: Part, report: Report, layouts: Sequence[Layout], file: File) -> Iterator[pa.RecordBatch]:
     num_records = num_bad = 0
-    first = ""
-    for table in _tables(part, layouts, file):
-        # Before the first good record of JSON lines there are no columns.
-        columns = _choose(part, layouts, table.column_names) if table.num_columns > 1 else None
+    first, columns = "", None  # before the first good record of JSON lines there are none
+
+    def choose(names: Sequence[str]) -> list[str]:
+        nonlocal columns
+        columns = _choose(part, layouts, names)
+        return columns.names
+
+    for table in _tables(part, file, choose):
         records, fault = _records(table, columns)
         bad = np.flatnonzero(pc.is_valid(fault)) if fault.null_count < len(fault) else ()
         if len(bad):
@@ -161,10 +165,7 @@ def _read_file(part: Part, report: Report, layouts: Sequence[Layout], file: File
         )
 
 
-def _tables(part: Part, layouts: Sequence[Layout], file: File) -> Iterator[pa.Table]:
-    def choose(names: Sequence[str]) -> list[str]:
-        return _choose(part, layouts, names).names
-
+def _tables(part: Part, file: File, choose: Callable[[Sequence[str]], Sequence[str]]) -> Iterator[pa.Table]:
     if file.name.endswith(parquet_rows.SUFFIXES):
         yield from parquet_rows.tables(file, part.share, choose)
     else:
@@ -187,7 +188,7 @@ def _records(table: pa.Table, columns: _Columns | None) -> tuple[pa.Table, pa.Ch
     texts = [table[name] for name in columns.texts]
     defaults = columns.known or [pa.scalar(None, pa.string())] * len(columns.langs)
     langs = [
-        (pc.fill_null(table[name], known) if columns.known else table[name]) if name else pa.repeat(known, len(table))
+        _filled(table[name], known) if name else pa.repeat(known, len(table))
         for name, known in zip(columns.langs, defaults, strict=True)
     ]
     for column in (*(table[name] for name in columns.required), *langs):
@@ -197,10 +198,16 @@ def _records(table: pa.Table, columns: _Columns | None) -> tuple[pa.Table, pa.Ch
         given = [pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text) for text in texts]
         texts = [pc.binary_join_element_wise(*given, "\n\n", null_handling="skip")]
     for text in texts:
+        if text.nbytes <= source_lib.MAX_RECORD_BYTES:  # of all its records
+            continue
         large = pc.fill_null(pc.greater(pc.binary_length(text), source_lib.MAX_RECORD_BYTES), False)
         if pc.any(large).as_py():
             fault = pc.if_else(pc.and_(pc.is_null(fault), large), "too_large", fault)
     return pa.table([*texts, *langs], schema=columns.schema), fault
+
+
+def _filled(column: pa.ChunkedArray, known: str | pa.Scalar) -> pa.ChunkedArray:
+    return pc.fill_null(column, known) if column.null_count else column
 
 
 def _batches(records: pa.Table) -> Iterator[pa.RecordBatch]:
