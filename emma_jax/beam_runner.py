@@ -4,11 +4,10 @@ Owns the choice of the runner, and how what a user can mend comes back from a wo
 """
 
 import contextlib
-import functools
 import logging
 import os
-import threading
-import time
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
@@ -17,8 +16,10 @@ from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.runners.runner import create_runner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-PARENT = "EMMA_JAX_BEAM_PARENT"  # environment variable: number of the process that starts workers on this machine
+from emma_jax import beam_worker
+
 MARK = "\N{SYMBOL FOR UNIT SEPARATOR}"  # around a sentence for the user
 
 
@@ -36,15 +37,18 @@ def pipeline(num_workers: int, beam_options: Sequence[str] = ()) -> Iterator[bea
     """
     if num_workers < 1:
         raise ValueError(f"num_workers is {num_workers}; one is the least")
-    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)  # what it logs is raised too
     try:
         with _pipeline(num_workers, beam_options) as opened:
             yield opened
     except RuntimeError as error:
         _, *sentence = str(error).split(MARK)
-        if not sentence:
-            raise
-        raise WorkerMistake(sentence[0]) from error
+        if sentence:
+            raise WorkerMistake(sentence[0]) from error
+        if beam_options:  # it may not have begun, or have failed there; its own logs have the traceback
+            raise WorkerMistake(f"the runner of beam_options {list(beam_options)} failed: {error}") from error
+        raise
 
 
 @contextlib.contextmanager
@@ -54,7 +58,6 @@ def mistakes(*kinds: type[Exception], doing: str = "") -> Iterator[None]:
     Without any, ValueError and OSError; `doing` says what failed. A runner brings back the text of an exception at
     most, within that of a traceback.
     """
-    _end_with_parent()
     try:
         yield
     except Exception as error:
@@ -77,34 +80,18 @@ def check(beam_options: Sequence[str]) -> None:
         raise ValueError(f"beam_options name the runner {runner!r}, which cannot be had: {error}") from error
 
 
-@functools.cache
-def _end_with_parent() -> None:
-    """Makes a worker process of this machine end when the one that started it is killed."""
-    if os.environ.get(PARENT) == str(os.getppid()):
-        threading.Thread(target=_watch, args=[os.getppid()], daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
-
-
 def _pipeline(num_workers: int, beam_options: Sequence[str]) -> beam.Pipeline:
     if beam_options:
         check(beam_options)
         return beam.Pipeline(options=PipelineOptions(list(beam_options)))
-    os.environ[PARENT] = str(os.getpid())
-    # Named, because Beam's default on one machine first tries a runner that it downloads.
-    mode = "in_memory" if num_workers == 1 else "multi_processing"
-    options = PipelineOptions(
-        [
-            f"--direct_num_workers={num_workers}",
-            f"--direct_running_mode={mode}",
-            "--default_sdk_harness_log_level=ERROR",
-        ]
-    )
+    # The runner is named, because Beam's default on one machine first tries one that it downloads.
+    options = PipelineOptions([f"--direct_num_workers={num_workers}", "--direct_running_mode=in_memory"])
     for_workers = JobServiceHandle.encode_pipeline_options(options.get_all_options())
     provision = beam_provision_api_pb2.ProvisionInfo(pipeline_options=for_workers)
-    runner = fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(provision))
+    worker = None
+    if num_workers > 1:
+        os.environ[beam_worker.PARENT] = str(os.getpid())
+        command = shlex.join([sys.executable, "-m", beam_worker.__name__])
+        worker = SubprocessSDKEnvironment.from_command_string(command)
+    runner = fn_runner.FnApiRunner(worker, provision_info=fn_runner.ExtendedProvisionInfo(provision))
     return beam.Pipeline(runner=runner, options=options)

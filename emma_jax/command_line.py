@@ -69,7 +69,7 @@ def run(
             # Beam hands an interruption on as the text of another error.
             if not isinstance(error, KeyboardInterrupt) and "KeyboardInterrupt" not in str(error):
                 raise
-            print("interrupted", file=sys.stderr)
+            print("interrupted; the same command goes on from here", file=sys.stderr)
             sys.exit(INTERRUPTED)
 
     logging.set_verbosity(logging.INFO)

@@ -48,6 +48,7 @@ LAYERS = [
         "pack_draws",
         "pack_stages",
         "beam_runner",
+        "beam_worker",
     },
     {
         "model",

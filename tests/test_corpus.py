@@ -425,7 +425,7 @@ def test_bad_catalogs_are_named_and_the_others_used(tmp_path, caplog):
     [
         (dict(pairs=("deu_Latn-frr_Latin",)), r"'frr_Latin' is not a language code .*; is fra_Latn meant\?"),
         (dict(pairs=("deu_Latn-swe_Latn",)), "no source provides swe_Latn"),
-        (dict(pairs=("cym_Latn-fra_Latn",)), "no source provides one text in both languages"),
+        (dict(pairs=("cym_Latn-fra_Latn",)), "no source has both languages; texts are aligned by the ids"),
         (dict(pairs=("deu_Latn",)), "is not a pair of two languages"),
         (dict(pairs=("deu_Latn-deu_Latn",)), "is not a pair of two languages"),
         (dict(validation_share=1.5), "validation_share is 1.5; it must be at least 0 and below 1"),

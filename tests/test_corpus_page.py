@@ -192,12 +192,21 @@ def test_sources_say_what_was_read_dropped_and_left():
         },
     )
     head, *found = Parsed(page.html(corpus)).tables["Sources"]
-    assert head[4:] == ["read", "dropped", "left", "texts", "pairs", "in collections", "bad files"]
-    assert {row[0]: row[4:10] for row in found} == {
-        "books": ["1,004", "1,001", "1", "1", "0", "0"],
-        "lost": ["0", "0", "0", "0", "0", "0"],
-        "old": ["–", "–", "0", "0", "0", "0"],  # a manifest need not say what was read
-        "web": ["5", "0", "4", "2", "2", "0"],
+    assert head[4:] == [
+        "read",
+        "dropped",
+        "duplicate or held out",
+        "left",
+        "texts",
+        "pairs",
+        "in collections",
+        "bad files",
+    ]
+    assert {row[0]: row[4:11] for row in found} == {
+        "books": ["1,004", "1,001", "2", "1", "1", "0", "0"],
+        "lost": ["0", "0", "0", "0", "0", "0", "0"],
+        "old": ["–", "–", "–", "0", "0", "0", "0"],  # a manifest need not say what was read
+        "web": ["5", "0", "1", "4", "2", "2", "0"],
     }
 
 

@@ -23,6 +23,7 @@ NOT_IN_CONTENT = ("folder", "num_buckets", "num_workers", "exchange", "beam_opti
 BUCKET_BYTES = 64 << 20  # of text; a worker holds a bucket and a sorted copy
 MAX_DEFAULT_BUCKETS = 8192  # from here on buckets grow: each costs each part a batch, and each shard an opened file
 BOUNDS = dict(num_buckets=(0, 1 << 16), shard_bytes=(1, 1 << 30), num_workers=(1, 1 << 10))  # a shard is held whole
+MAX_NAMED = 5  # bad files and refused codes, where nothing is left
 EXPANSION = {".parquet": 3, ".gz": 4, ".zst": 4, ".bz2": 5, ".xz": 5, ".lz4": 3, ".zip": 4}  # of text, about
 
 
@@ -59,27 +60,28 @@ def build(config: Mapping[str, Any], seed: int) -> tuple[manifest_lib.Manifest, 
         num_buckets=folder_lib.begin(folder, content, config["num_buckets"] or _num_buckets(parts)),
         shard_bytes=config["shard_bytes"],
     )
-    report, written = _run_stages(settings, config, parts)
-    if not written:
-        folder_lib.remove_exchange(folder)  # so that mended files are read again
-        raise ValueError(f"no text is left of the sources {', '.join(sources)}: {_what_was_lost(report)}")
-    manifest = manifest_lib.Manifest(
-        folder=str(folder),
-        version=manifest_lib.VERSION,
-        seed=seed,
-        config_hash=content.sha256,
-        config=content.config,
-        licences=content.licences,
-        sources=sources,
-        **contents.entries(written),
-        **report.for_manifest(),
-    )
-    for pair in sorted({"-".join(pair) for pair in pairs} - set(manifest.pairs)):
-        logging.warning("no text is left of %s, which config.corpus.pairs asks for", pair)
-    page.write(manifest)
-    card.write(manifest)
-    manifest_lib.write(manifest)
-    folder_lib.remove_exchange(folder)
+    with folder_lib.alone(folder):
+        report, written = _run_stages(settings, config, parts)
+        if not written:
+            folder_lib.remove_exchange(folder)  # so that mended files are read again
+            raise ValueError(f"no text is left of the sources {', '.join(sources)}: {_what_was_lost(report)}")
+        manifest = manifest_lib.Manifest(
+            folder=str(folder),
+            version=manifest_lib.VERSION,
+            seed=seed,
+            config_hash=content.sha256,
+            config=content.config,
+            licences=content.licences,
+            sources=sources,
+            **contents.entries(written),
+            **report.for_manifest(),
+        )
+        for pair in sorted({"-".join(pair) for pair in pairs} - set(manifest.pairs)):
+            logging.warning("no text is left of %s, which config.corpus.pairs asks for", pair)
+        page.write(manifest)
+        card.write(manifest)
+        manifest_lib.write(manifest)
+        folder_lib.remove_exchange(folder)
     return manifest, False
 
 
@@ -106,7 +108,10 @@ def check_pairs(
                 near = languages.nearest(code, known)
                 raise ValueError(f"{pair!r} in config.corpus.pairs: no source provides {code}{near}")
         if not any(part.issuperset(sides) for part in offered):
-            raise ValueError(f"{pair!r} in config.corpus.pairs: no source provides one text in both languages")
+            raise ValueError(
+                f"{pair!r} in config.corpus.pairs: no source has both languages; texts are aligned by the ids of their "
+                "messages within a source, so put both into one"
+            )
         if languages.ENGLISH not in sides:  # pairs with English are made anyway
             result.add(tuple(sorted(sides)))
     return tuple(sorted(result))
@@ -177,20 +182,20 @@ def _run_stages(
 
 
 def _what_was_lost(report: Report) -> str:
-    """Why nothing is left: the first bad file or refused code, or else what each stage dropped."""
-    if report.bad_files:
-        file, reason = min(report.bad_files.items())
-        return f"{file} {reason}" + (
-            f", and {len(report.bad_files) - 1} more bad files" if len(report.bad_files) > 1 else ""
-        )
-    stages_lost = {
+    """Why nothing is left: bad files and refused codes, and what each stage dropped."""
+    named = [f"{file} {reason}" for file, reason in sorted(report.bad_files.items())]
+    refused = sorted(report.refused_codes.items(), key=lambda item: (-item[1], item[0]))
+    named += [f"the code {code!r} of {source} {reason}" for (code, source, reason), _ in refused]
+    if named:
+        more = f", and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
+        return "; ".join(named[:MAX_NAMED]) + more
+    lost = {
         stage: [f"{records:,} {reason}" for reason, records in reasons.items() if reason != KEPT]
         for stage, reasons in report.counts.items()
         if stage != clean.NORMALISE
     }
-    return (
-        "; ".join(f"{stage} dropped {', '.join(lost)}" for stage, lost in stages_lost.items() if lost) or "all is empty"
-    )
+    found = "; ".join(f"{stage} dropped {', '.join(reasons)}" for stage, reasons in lost.items() if reasons)
+    return f"{found}; filters are in config.corpus.filters" if found else "all is empty"
 
 
 def _plain(value: Any) -> Any:

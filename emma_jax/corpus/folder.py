@@ -4,7 +4,9 @@ The manifest is written last: a folder without one holds nothing that can be use
 is, as far as it got, an interrupted run of the same, whose finished pieces are not done again.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -92,6 +94,26 @@ def begin(folder: epath.Path, content: Content, num_buckets: int) -> int:
     except OSError as error:
         raise ValueError(f"config.corpus.folder {str(folder)!r} cannot be written to: {error}") from error
     return num_buckets
+
+
+@contextlib.contextmanager
+def alone(folder: epath.Path) -> Iterator[None]:
+    """Within it, no other process of this machine works in the folder, where `begin` was called.
+
+    Raises ValueError if another one does. Of a bucket nothing is known.
+    """
+    path = folder / EXCHANGE / PLAN
+    if "://" in str(folder):
+        yield
+        return
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system ends it with the process
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another build is at work in {str(folder)!r}; wait for it, or choose another config.corpus.folder"
+            ) from error
+        yield
 
 
 def remove_exchange(folder: epath.Path) -> None:

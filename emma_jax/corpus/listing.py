@@ -117,7 +117,7 @@ def sources(manifest: Manifest) -> Markup:
     """The table of sources: what they are, their licence, and what of them is in the corpus."""
     rows_of = [overview.rows_of_sources(manifest, kind) for kind in overview.KINDS]
     records = statistics.of_sources(manifest)
-    head = ["source", "reader", "licence", "asked for as", "read", "dropped", "left"]
+    head = ["source", "reader", "licence", "asked for as", "read", "dropped", "duplicate or held out", "left"]
     head += ["texts", "pairs", "in collections", "bad files"]
     rows = []
     for source in sorted({*manifest.sources, *manifest.licences}):
@@ -125,7 +125,8 @@ def sources(manifest: Manifest) -> Markup:
         asked = ", ".join(f"{key} {described[key]}" for key in ("kind", "languages", "columns") if described.get(key))
         bad = sum(bad["file"].startswith(f"{source}/") for bad in manifest.bad_files)
         left = [of_kind.get(source, 0) for of_kind in rows_of]
-        counted = records.get(source, (None, None, sum(left)))
+        found = records.get(source)
+        counted = (found.read, found.dropped, found.elsewhere, found.left) if found else (None, None, None, sum(left))
         counts = [number(count) for count in (*counted, *left, bad)]
         long = tag("td", manifest.licences.get(source, NOTHING), class_="long")
         rows.append([source, described.get("reader", NOTHING), long, asked or NOTHING, *counts])

@@ -233,7 +233,8 @@ def _notes(manifest: Manifest) -> Markup:
         "bytes. Resource classes are by tokens nonetheless, as those of the MaLA corpora are.",
         "A text that was held out for validation is nowhere in training, neither alone nor as a side of a pair.",
         "Of equal records one is kept, and counted for the first of its sources by name. What was read of a source "
-        "includes the pairs that were aligned of its messages; what was dropped of it, codes and cleaning dropped.",
+        "includes the pairs that were aligned of its messages; what was dropped of it, codes and cleaning dropped. "
+        "Collections pass no codes.",
         f"Made with seed {manifest.seed}; config {manifest.config_hash[:12] or 'unknown'}, manifest "
         f"{manifest.fingerprint[:12]}. manifest.json has all of this for programs.",
     ]

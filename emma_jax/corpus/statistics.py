@@ -41,6 +41,11 @@ class SourceRecords(NamedTuple):
     dropped: int
     left: int
 
+    @property
+    def elsewhere(self) -> int:
+        """Those that are the same as others, or have a text that is held out."""
+        return self.read - self.dropped - self.left
+
 
 @dataclasses.dataclass
 class Report:
@@ -155,8 +160,11 @@ class Report:
 
         Of each source only the refused codes of the most records are named, whatever pieces of work they are from.
         """
+        counts = {stage: dict(sorted(reasons.items())) for stage, reasons in sorted(self.counts.items())}
+        if self.bad_files:
+            counts[READ] = dict(sorted((counts.get(READ, {}) | dict(bad_file=len(self.bad_files))).items()))
         return dict(
-            counts={stage: dict(sorted(reasons.items())) for stage, reasons in sorted(self.counts.items())},
+            counts=counts,
             records={stage: dict(sorted(names.items())) for stage, names in sorted(self.names.items())},
             mapped_codes=tuple(
                 dict(source=source, spelling=spelling, code=code, doubts=doubts, records=records)
