@@ -42,11 +42,13 @@ def pipeline(num_workers: int, beam_options: Sequence[str] = ()) -> Iterator[bea
     try:
         with _pipeline(num_workers, beam_options) as opened:
             yield opened
-    except RuntimeError as error:
+    except Exception as error:  # each runner has its own
         _, *sentence = str(error).split(MARK)
         if sentence:
             raise WorkerMistake(sentence[0]) from error
-        if beam_options:  # it may not have begun, or have failed there; its own logs have the traceback
+        if beam_options and isinstance(
+            error, RuntimeError
+        ):  # it may not have begun, or have failed there; its own logs have the traceback
             raise WorkerMistake(f"the runner of beam_options {list(beam_options)} failed: {error}") from error
         raise
 
@@ -67,17 +69,26 @@ def mistakes(*kinds: type[Exception], doing: str = "") -> Iterator[None]:
         raise RuntimeError(f"{MARK}{failed}{error}{MARK}") from error
 
 
-def check(beam_options: Sequence[str]) -> None:
-    """Raises ValueError if the options name no runner, or one that Beam does not have."""
+def check(beam_options: Sequence[str]) -> str:
+    """The name of the runner that the options name; "" without options.
+
+    Raises ValueError if they name none, or one that Beam does not have, or are no options of Beam.
+    """
     if not beam_options:
-        return
-    if not any(option.startswith("--runner") for option in beam_options):
-        raise ValueError(f"beam_options {list(beam_options)} name no runner; add one, as --runner=DataflowRunner")
-    runner = PipelineOptions(list(beam_options)).view_as(StandardOptions).runner
+        return ""
     try:
-        create_runner(runner)
+        options = PipelineOptions(list(beam_options)).view_as(StandardOptions)
+    except SystemExit as error:
+        raise ValueError(f"beam_options {list(beam_options)} cannot be read; see Beam's line above") from error
+    if not options.runner:
+        raise ValueError(f"beam_options {list(beam_options)} name no runner; add one, as --runner=DataflowRunner")
+    if options.no_wait_until_finish:
+        raise ValueError("beam_options must not have --no_wait_until_finish: what comes next needs what is made")
+    try:
+        create_runner(options.runner)
     except (ImportError, ValueError) as error:
-        raise ValueError(f"beam_options name the runner {runner!r}, which cannot be had: {error}") from error
+        raise ValueError(f"beam_options name the runner {options.runner!r}, which cannot be had: {error}") from error
+    return options.runner
 
 
 def _pipeline(num_workers: int, beam_options: Sequence[str]) -> beam.Pipeline:

@@ -254,9 +254,10 @@ def test_buckets_are_read_from_all_rounds_of_all_files(tmp_path, pieces):
     found = {bucket: [] for bucket in range(3)}
     if pieces == "gathered":
         for bucket, numbers in found.items():
-            numbers += [number for batch in by_bucket.gather("pairs", bucket) for number in batch["number"].to_pylist()]
+            batches = by_bucket.gather("pairs", bucket, 2)
+            numbers += [number for batch in batches for number in batch["number"].to_pylist()]
     else:
-        numbers = {number: bucket for number, (_, bucket) in by_bucket.pieces()}
+        numbers = {number: bucket for number, (_, bucket, _) in by_bucket.pieces()}
         for file in by_bucket.files():
             for number, batch in by_bucket.scatter(*file):
                 found[numbers[number]] += batch["number"].to_pylist()

@@ -132,8 +132,7 @@ def _check(config: Mapping[str, Any], seed: int) -> None:
         if config[key] not in known:
             near = languages.nearest(config[key], known)
             raise ValueError(f"config.corpus.{key} is {config[key]!r}{near} (known: {', '.join(known)})")
-    beam_runner.check(config["beam_options"])
-    if "--runner=DataflowRunner" in config["beam_options"] and not config["folder"].startswith("gs://"):
+    if "Dataflow" in beam_runner.check(config["beam_options"]) and not config["folder"].startswith("gs://"):
         raise ValueError(f"config.corpus.folder is {config['folder']!r}, where Dataflow cannot write; name a gs:// one")
 
 

@@ -8,9 +8,12 @@ together on many machines. What is written is compact: a slice would drag along 
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent import futures
 from typing import BinaryIO
 
 import fsspec
@@ -25,13 +28,15 @@ fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 KINDS = ("documents", "pairs")
 END = np.dtype("<u4")  # of rows of a group in a sorted file
+SHIPPED_BYTES = 32 << 20  # of a batch, about
+NUM_READ_AT_ONCE = 32
 SHIPPED = pa.ipc.IpcWriteOptions(compression="lz4")  # files are not: it would cost more time than the disk does
 ROWS_PER_BATCH = 4096  # of a sorted file: what is read in vain at each end of a range
 
 
 @dataclasses.dataclass(frozen=True)
 class ByBucket:
-    """From the files of parts, which hold rounds of one batch per bucket, to buckets: pieces (kind, bucket)."""
+    """From the files of parts, which hold rounds of one batch per bucket, to buckets: pieces (kind, bucket, files)."""
 
     folder: str
     num_buckets: int
@@ -40,28 +45,51 @@ class ByBucket:
         """The file with a part's records of a kind."""
         return epath.Path(self.folder) / kind / f"{part:06}.arrow"
 
-    def pieces(self) -> list[tuple[int, tuple[str, int]]]:
-        """Number, kind and bucket of each piece; none of a kind that has no record."""
-        kinds = (kind for kind in KINDS if list_files(self.path(kind, 0).parent, ".arrow"))
-        return [(self._number(kind, bucket), (kind, bucket)) for kind in kinds for bucket in range(self.num_buckets)]
+    def pieces(self) -> list[tuple[int, tuple[str, int, int]]]:
+        """The number of each piece, its kind, bucket, and how many files it is in; none of a kind with no record."""
+        num_files = {kind: len(self._list(kind)) for kind in KINDS}
+        return [
+            (self._number(kind, bucket), (kind, bucket, num_files[kind]))
+            for kind in KINDS
+            if num_files[kind]
+            for bucket in range(self.num_buckets)
+        ]
 
-    def gather(self, kind: str, bucket: int) -> Iterator[pa.RecordBatch]:
-        """The batches of a bucket."""
-        for path in list_files(self.path(kind, 0).parent, ".arrow"):
+    def kind_of(self, number: int) -> str:
+        """The kind of the piece with this number."""
+        return KINDS[number // self.num_buckets]
+
+    def gather(self, kind: str, bucket: int, num_files: int) -> Iterator[pa.RecordBatch]:
+        """The batches of a bucket.
+
+        Raises OSError if files are gone: the bucket was done by another worker, and this one is a late second attempt.
+        """
+        found = self._list(kind)
+        if len(found) != num_files:
+            raise OSError(f"bucket {bucket} of {kind} is in {len(found)} files, not in {num_files}")
+        for path in found:
             with open_reader(path) as reader:
                 yield from map(reader.get_batch, range(bucket, reader.num_record_batches, self.num_buckets))
 
     def files(self) -> list[tuple[str, str]]:
         """Kind and path of each file."""
-        return [(kind, str(path)) for kind in KINDS for path in list_files(self.path(kind, 0).parent, ".arrow")]
+        return [(kind, str(path)) for kind in KINDS for path in self._list(kind)]
 
     def scatter(self, kind: str, path: str) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """The batches of a file, those of one bucket together, with the number of their piece."""
+        """The batches of a file, several of one bucket together, with the number of their piece."""
         with open_reader(epath.Path(path)) as reader:
             for bucket in range(self.num_buckets):
-                found = [*map(reader.get_batch, range(bucket, reader.num_record_batches, self.num_buckets))]
-                if found:
-                    yield self._number(kind, bucket), one_batch(pa.Table.from_batches(found))
+                held = []
+                for batch in map(reader.get_batch, range(bucket, reader.num_record_batches, self.num_buckets)):
+                    held.append(batch)
+                    if sum(each.nbytes for each in held) >= SHIPPED_BYTES:
+                        yield self._number(kind, bucket), one_batch(pa.Table.from_batches(held))
+                        held = []
+                if held:
+                    yield self._number(kind, bucket), one_batch(pa.Table.from_batches(held))
+
+    def _list(self, kind: str) -> list[epath.Path]:
+        return list_files(self.path(kind, 0).parent, ".arrow")
 
     def _number(self, kind: str, bucket: int) -> int:
         return KINDS.index(kind) * self.num_buckets + bucket
@@ -95,7 +123,7 @@ class BySize:
 
     def write_ends(self, kind: str, rows: np.ndarray) -> None:
         """Keeps what `gather` finds its rows by: how many of each group each file has, [groups, buckets]."""
-        with self._path(f"ends_{kind}").open("wb") as file:
+        with replacing(self._path(f"ends_{kind}")) as file:
             file.write(np.zeros(self.num_buckets, END).tobytes())
             file.write(np.cumsum(rows, axis=0, dtype=END).tobytes())
 
@@ -105,7 +133,8 @@ class BySize:
         for number, (piece,) in pieces:
             for name, split in piece.groups:
                 numbers.setdefault(f"{piece.kind} {name} {split}", (number, piece.num_shards))
-        self._path("pieces").write_text(json.dumps(numbers))
+        with replacing(self._path("pieces")) as file:
+            file.write(json.dumps(numbers).encode())
 
     def gather(self, piece: Shards) -> Iterator[pa.RecordBatch]:
         """The batches of a piece; rows of other shards of its group may be among them."""
@@ -136,7 +165,9 @@ class BySize:
     def _ends(self, file: BinaryIO, group: int) -> list[int]:
         row_bytes = self.num_buckets * END.itemsize
         file.seek(group * row_bytes)
-        return np.frombuffer(file.read(row_bytes), END).tolist()
+        content = file.read(row_bytes)
+        assert len(content) == row_bytes, f"{file} is cut short"
+        return np.frombuffer(content, END).tolist()
 
     def _path(self, name: str) -> epath.Path:
         return epath.Path(self.folder) / name
@@ -150,11 +181,32 @@ def list_files(folder: epath.Path, suffix: str) -> list[epath.Path]:
     return sorted(path for path in folder.iterdir() if path.name.endswith(suffix)) if folder.exists() else []
 
 
+def read_texts(paths: Iterable[epath.Path]) -> Iterator[str]:
+    """The content of many small files, in order; several are read at once, for a bucket's each take a while."""
+    with futures.ThreadPoolExecutor(NUM_READ_AT_ONCE) as pool:
+        paths = iter(paths)
+        while some := [*itertools.islice(paths, NUM_READ_AT_ONCE)]:
+            yield from pool.map(epath.Path.read_text, some)
+
+
+@contextlib.contextmanager
+def replacing(path: epath.Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when it is whole; attempts of several workers do not meet in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if "://" in str(path):  # an object of a bucket is there when it is whole
+        with path.open("wb") as file:
+            yield file
+        return
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    with unfinished.open("wb") as file:
+        yield file
+    unfinished.replace(path)
+
+
 @contextlib.contextmanager
 def open_writer(path: epath.Path, schema: pa.Schema) -> Iterator[pa.RecordBatchFileWriter]:
     """A writer of the file at `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file, pa.ipc.new_file(file, schema) as writer:
+    with replacing(path) as file, pa.ipc.new_file(file, schema) as writer:
         yield writer
 
 

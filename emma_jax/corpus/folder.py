@@ -77,11 +77,14 @@ def begin(folder: epath.Path, content: Content, num_buckets: int) -> int:
     plan = folder / EXCHANGE / PLAN
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"config.corpus.folder is {str(folder)!r}, which is a file; name a folder")
-    if plan.exists():
-        return _num_buckets_of_same(folder, json.loads(plan.read_text()), content)
-    # A run that ended before it wrote its plan has left the folder of the plan, and nothing else.
-    is_begun = plan.parent.exists() and {path.name for path in plan.parent.iterdir()} <= {plan.name + ".tmp"}
-    found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    try:
+        if plan.exists():
+            return _num_buckets_of_same(folder, plan.read_text(), content)
+        # A run that ended before it wrote its plan has left the folder of the plan, and nothing else.
+        is_begun = plan.parent.exists() and {path.name for path in plan.parent.iterdir()} <= {plan.name + ".tmp"}
+        found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    except OSError as error:
+        raise ValueError(f"config.corpus.folder {str(folder)!r} cannot be read: {error}") from error
     others = [name for name in found if not (is_begun and name == EXCHANGE)]
     if others:
         raise ValueError(f"{folder / others[0]} is in the way, and of no corpus; choose another config.corpus.folder")
@@ -127,8 +130,12 @@ def remove_exchange(folder: epath.Path) -> None:
             exchange.rmtree()
 
 
-def _num_buckets_of_same(folder: epath.Path, planned: Mapping[str, Any], content: Content) -> int:
-    if planned.get("format") != FORMAT:
+def _num_buckets_of_same(folder: epath.Path, plan: str, content: Content) -> int:
+    try:
+        planned = json.loads(plan)
+    except json.JSONDecodeError:
+        planned = None
+    if not isinstance(planned, dict) or planned.get("format") != FORMAT:
         raise ValueError(
             f"{str(folder)!r} holds a corpus that another version of emma_jax began; delete it, or choose another "
             "config.corpus.folder"

@@ -36,7 +36,9 @@ def count(found: Iterable[tuple[int, Iterable[Sequence[Any]]]], num_buckets: int
     for bucket, groups in found:
         for name, split, number, size in groups:
             num_bytes[name, split] += size
-            rows.setdefault((name, split), np.zeros(num_buckets, np.uint32))[bucket] = number
+            if (name, split) not in rows:
+                rows[name, split] = np.zeros(num_buckets, np.uint32)
+            rows[name, split][bucket] = number
     order = [(name, split) for name in sorted({name for name, _ in rows}) for split in manifest_lib.SPLITS]
     none = np.zeros(num_buckets, np.uint32)
     stacked = np.array([rows.pop(group, none) for group in order], np.uint32).reshape(-1, num_buckets)

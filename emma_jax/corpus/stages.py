@@ -5,8 +5,8 @@ deduplicate  a bucket           -> its distinct records, sorted by language or p
 write        a shard            -> the Parquet file, or those of several small languages or pairs
 
 Pieces know nothing of each other and may run in any order and place; what goes between stages lies in the folder
-`exchange`. The functions return JSON: that is what `corpus.build` puts together. `buckets` and `shards` give the pieces
-of a stage from what the one before left.
+`exchange`. The functions return JSON: that is what `corpus.build` puts together. `buckets` and `make_shards` give the
+pieces of a stage from what the one before left.
 """
 
 import contextlib
@@ -108,26 +108,30 @@ def buckets(settings: Settings) -> list[tuple[int, tuple[str, int]]]:
     for path in exchange.list_files(settings.path("held_out"), ".npy"):
         with path.open("rb") as file:
             hashes.append(np.load(file))
-    with settings.path(HELD_OUT).open("wb") as file:
+    with exchange.replacing(settings.path(HELD_OUT)) as file:
         np.save(file, np.unique(np.concatenate(hashes)))
+    _load_held_out.cache_clear()
     return settings.by_bucket.pieces()
 
 
-def deduplicate_bucket(settings: Settings, kind: str, bucket: int, batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
+def deduplicate_bucket(
+    settings: Settings, kind: str, bucket: int, num_files: int, batches: Iterable[pa.RecordBatch]
+) -> dict[str, Any]:
     """Deduplicates a bucket of documents or pairs into one file. Returns the report, and the groups in the file.
 
     A group is a `groups.Group`; they are given in the order of the file.
     """
+    del num_files  # is for those who gather the batches
     report = Report()
     table = _whole_bucket(settings, kind, bucket, batches)
-    held_out = _load_held_out(str(settings.path(HELD_OUT)), settings.path(HELD_OUT).stat().mtime)
+    held_out = _load_held_out(str(settings.path(HELD_OUT)))
     table = deduplicate.deduplicate(table, KEYS[kind], TEXT_HASHES[kind], held_out, report)
     table, found = groups.sort(kind, table.select(SORTED[kind].names))
     with exchange.open_writer(settings.by_size.path(kind, bucket), table.schema) as writer:
         exchange.write_sorted(writer, table)
     for group in found:
         report.names[DEDUPLICATE][group.name] += group.rows
-    return dict(report=report.as_json(), kind=kind, bucket=bucket, groups=found)
+    return dict(report=report.as_json(), bucket=bucket, groups=found)
 
 
 def _whole_bucket(settings: Settings, kind: str, bucket: int, batches: Iterable[pa.RecordBatch]) -> pa.Table:
@@ -144,8 +148,7 @@ def _whole_bucket(settings: Settings, kind: str, bucket: int, batches: Iterable[
 
 
 @functools.lru_cache(maxsize=1)
-def _load_held_out(path: str, changed: float) -> np.ndarray:
-    del changed  # the file is another one then
+def _load_held_out(path: str) -> np.ndarray:
     with epath.Path(path).open("rb") as file:
         return np.load(file)
 
@@ -167,10 +170,10 @@ def make_shards(settings: Settings) -> list[tuple[int, tuple[exchange.Shards]]]:
 
 def _deduplicated(settings: Settings, kind: str) -> Iterator[tuple[int, list]]:
     """Each bucket of a kind, and the groups in it."""
-    for path in exchange.list_files(settings.results("deduplicate"), ".json"):
-        result = json.loads(path.read_text())
-        if result["kind"] == kind:
-            yield result["bucket"], result["groups"]
+    found = exchange.list_files(settings.results("deduplicate"), ".json")
+    for text in exchange.read_texts(path for path in found if settings.by_bucket.kind_of(int(path.stem)) == kind):
+        result = json.loads(text)
+        yield result["bucket"], result["groups"]
 
 
 def write_shards(settings: Settings, piece: exchange.Shards, batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ class Report:
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         self.count(stage, reason, len(rows))
         # A fixed number is looked at: which of all are shown then depends on the records alone, not on their order,
-        # as long as each part of a source is read in one order.
+        # as long as each part of a source is read in one order, in the same batches.
         shown = table.select([name for name in EXAMPLE_COLUMNS if name in table.column_names]).take(rows[:NUM_EXAMPLES])
         columns = [pc.utf8_slice_codeunits(column, 0, MAX_EXAMPLE_CHARACTERS).to_pylist() for column in shown.columns]
         self._show(f"{stage}/{reason}", [list(example) for example in zip(*columns, strict=True)])

@@ -59,14 +59,13 @@ class Stage:
         return {path.name for path in exchange_lib.list_files(epath.Path(self.folder), ".json")}
 
     def num_pieces(self) -> int:
-        """How many there are; 0 as long as that is not known."""
+        """How many there are; 0 as long as that is not known, and where the records are past the stage."""
         path = self.path(NUM_PIECES)
         return int(path.read_text()) if path.exists() else 0
 
     def results(self) -> Iterator[Any]:
         """The results of all pieces, in the order of their numbers."""
-        for path in exchange_lib.list_files(epath.Path(self.folder), ".json"):
-            yield json.loads(path.read_text())
+        yield from map(json.loads, exchange_lib.read_texts(exchange_lib.list_files(epath.Path(self.folder), ".json")))
 
 
 def run(stages: Sequence[Stage], shuffle: bool = False, num_workers: int = 1, beam_options: Sequence[str] = ()) -> None:
@@ -90,6 +89,9 @@ def run(stages: Sequence[Stage], shuffle: bool = False, num_workers: int = 1, be
                 finished |= stage.name >> Do(stage, shuffle)
     except beam_runner.WorkerMistake as error:
         raise OSError(str(error)) from error
+    for stage in stages:
+        if not stage.path(NUM_PIECES).exists() or len(stage.done()) < stage.num_pieces():
+            raise RuntimeError(f"the pipeline has ended, and {stage.name} has not: {len(stage.done())} pieces are done")
 
 
 class Do(beam.PTransform):
@@ -122,7 +124,8 @@ def _count() -> beam.PTransform:
 def _left(_: int, stage: Stage) -> list[Piece]:
     with _mistakes(stage):
         done, pieces = stage.done(), [*stage.pieces()]
-        stage.path(NUM_PIECES).write_text(str(len(pieces)))
+        with exchange_lib.replacing(stage.path(NUM_PIECES)) as file:
+            file.write(str(len(pieces)).encode())
         return [(number, piece) for number, piece in pieces if stage.path(number).name not in done]
 
 
@@ -155,9 +158,9 @@ def _work(numbered: Piece, stage: Stage, **batches) -> int:
     with _mistakes(stage):
         result = stage.path(number)
         if not result.exists():  # a runner may do again what it did
-            unfinished = result.with_name(result.name + ".tmp")
-            unfinished.write_text(json.dumps(stage.work(*piece, **batches)))
-            unfinished.replace(result)
+            content = json.dumps(stage.work(*piece, **batches))
+            with exchange_lib.replacing(result) as file:
+                file.write(content.encode())
             pa.default_memory_pool().release_unused()  # of one large piece, before another
     return number
 
