@@ -378,6 +378,36 @@ def test_pairs_are_named_by_the_codes_of_the_policy(tmp_path, policy):
     assert set(build.build(config, seed=1)[0].pairs) == {pair}
 
 
+def test_a_second_build_in_a_folder_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "corpus"
+
+    def build_again(settings):
+        build.build(make_config(folder), seed=1)
+
+    monkeypatch.setattr(stages, "buckets", build_again)
+    with pytest.raises(ValueError, match="another build is at work in .*corpus'; wait for it, or choose another"):
+        build.build(make_config(folder), seed=1)
+
+
+def test_builds_in_one_process_hold_out_each_its_own(built, tmp_path):
+    folder = tmp_path / "corpus"
+    build.build(make_config(folder), seed=7)
+    shutil.rmtree(folder)
+    build.build(make_config(folder), seed=1)
+    assert contents(folder) == contents(pathlib.Path(built.folder))
+
+
+def test_a_late_second_attempt_at_a_bucket_writes_nothing(tmp_path):
+    by_bucket = exchange.ByBucket(str(tmp_path), 1)
+    with exchange.open_writer(by_bucket.path("pairs", 0), schema := pa.schema([("number", pa.int64())])) as writer:
+        exchange.write_round(writer, pa.table([[1]], schema=schema), np.zeros(1, np.int64), 1)
+    ((_, piece),) = by_bucket.pieces()
+    assert len([*by_bucket.gather(*piece)]) == 1
+    shutil.rmtree(tmp_path / "pairs")
+    with pytest.raises(OSError, match="bucket 0 of pairs is in 0 files, not in 1"):
+        next(by_bucket.gather(*piece))
+
+
 def test_full_disk_is_one_sentence(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device", "shard")
