@@ -46,9 +46,7 @@ def pipeline(num_workers: int, beam_options: Sequence[str] = ()) -> Iterator[bea
         _, *sentence = str(error).split(MARK)
         if sentence:
             raise WorkerMistake(sentence[0]) from error
-        if beam_options and isinstance(
-            error, RuntimeError
-        ):  # it may not have begun, or have failed there; its own logs have the traceback
+        if beam_options and isinstance(error, RuntimeError):  # its own logs have the traceback, if it has begun
             raise WorkerMistake(f"the runner of beam_options {list(beam_options)} failed: {error}") from error
         raise
 
@@ -102,7 +100,8 @@ def _pipeline(num_workers: int, beam_options: Sequence[str]) -> beam.Pipeline:
     worker = None
     if num_workers > 1:
         os.environ[beam_worker.PARENT] = str(os.getpid())
-        command = shlex.join([sys.executable, "-m", beam_worker.__name__])
+        # Beam gives it to a shell. Ctrl-C, which reaches all processes of a terminal, is for this one.
+        command = f"trap '' INT; exec {shlex.join([sys.executable, '-m', beam_worker.__name__])}"
         worker = SubprocessSDKEnvironment.from_command_string(command)
     runner = fn_runner.FnApiRunner(worker, provision_info=fn_runner.ExtendedProvisionInfo(provision))
     return beam.Pipeline(runner=runner, options=options)

@@ -1,12 +1,10 @@
 """A worker process of Beam on this machine, as `beam_runner` starts them: ends with the process that started it.
 
-Says nothing: what fails in it comes back as an exception. Ctrl-C, which reaches all processes of a terminal, is left to
-the process that started it.
+Says nothing: what fails in it comes back as an exception.
 """
 
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -17,7 +15,6 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 def main() -> None:
     """Works until there is no more work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.CRITICAL)
     threading.Thread(target=_end_with, args=[int(os.environ[PARENT])], daemon=True).start()
     from apache_beam.runners.worker import sdk_worker_main  # after the above: takes a second, and warns
