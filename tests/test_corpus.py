@@ -466,16 +466,16 @@ def test_bad_catalogs_are_named_and_the_others_used(tmp_path, caplog):
         (dict(filters=dict(documents=dict(few_letters=30.0))), "few_letters is 30.0; it is a share, from 0 to 1"),
         (dict(sources={}), "config.corpus.sources is empty"),
         (
-            dict(sources=dict(a=dict(reader="getext", path="x", licence=""))),
+            dict(sources=dict(a=dict(reader="getext", path="x", licence="CC0"))),
             "unknown reader 'getext'; is gettext meant",
         ),
         (dict(sources=dict(a=dict(reader="gettext", path="x"))), "has the keys .*it needs"),
         (
-            dict(sources=dict(a=dict(reader="gettext", path="package:no-such-package", licence=""))),
+            dict(sources=dict(a=dict(reader="gettext", path="package:no-such-package", licence="CC0"))),
             r"needs the package 'no-such-package', which is not installed: pip install -e '.\[quickstart\]'",
         ),
         (
-            dict(sources=dict(a=dict(reader="gettext", path="/no/such/folder", licence=""))),
+            dict(sources=dict(a=dict(reader="gettext", path="/no/such/folder", licence="CC0"))),
             "is neither a folder nor a file",
         ),
     ],

@@ -1,4 +1,4 @@
-"""Catalogs are read as gettext means them, and one that is not whole is never read in part."""
+"""Catalogs are read as gettext means them; of one that is cut nothing is read; a broken string costs its message."""
 
 import collections
 import pathlib
@@ -95,7 +95,7 @@ def test_po_cut_anywhere_is_bad_or_has_whole_messages_only(tmp_path):
     for length in range(0, len(whole) - 1, 3):
         path.write_bytes(whole[:length])
         try:
-            found = catalog.open_catalog(source_lib.File(path.name, str(path)))
+            found, _ = catalog.open_catalog(source_lib.File(path.name, str(path)))
         except source_lib.BadFile:
             num_bad += 1
             continue
@@ -136,7 +136,44 @@ def test_bad_files_are_named_counted_and_skipped(tmp_path):
     assert "is cut short" in reasons["es"]
     assert "is empty" in reasons["sv"]
     assert str(tmp_path) not in "".join(report.bad_files.values())
-    assert report.counts["read"]["bad_file"] == 6
+
+
+BROKEN = [
+    'msgid "broken\nmsgstr "kaputt"\n',
+    'msgid "broken"\nmsgstr "kaputt\n',
+    'msgid "broken"\nmsgstr kaputt"\n',
+    'msgid "broken"\nmsgstr "kaputt\\"\n',
+    "msgid broken\nmsgstr kaputt\n",
+    'msgid "broken"\nmsgstr "kap"putt"\n',
+    'msgctxt "x\nmsgid "broken"\nmsgstr "kaputt"\n',
+    'msgid ""\n"bro"\n"ken\nmsgstr "kaputt"\n',
+    'msgid "broken"\nmsgid_plural "broken\nmsgstr[0] "kaputt"\nmsgstr[1] "kaputt"\n',
+    'msgid "broken"\nmsgid_plural "brokens"\nmsgstr[0] "kaputt"\nmsgstr[1] "kaputt\n',
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("separator", ["\n", "", "# a comment\n#, c-format\n"])
+def test_message_with_a_broken_string_is_left_out_and_counted(tmp_path, broken, separator):
+    before, after = 'msgid "Save"\nmsgstr "Süß\\u2028\u2028"\n', 'msgid "Open"\nmsgstr ""\n"Auf"\n'
+    messages = separator.join(["", before, broken, after])
+    put(tmp_path, "de", "\ufeff" + HEADER.format(charset="UTF-8").rstrip("\n") + "\n" + messages)
+    sentences, report = read_all(tmp_path)
+    assert set(sentences["de"]) == set(sentences["en"]) == {"\x04Save", "\x04Open"}
+    assert sentences["de"]["\x04Open"] == "Auf"
+    assert report.counts["read"]["bad_quoting"] == 1 and not report.bad_files
+
+
+def test_broken_header_and_a_catalog_of_mostly_broken_messages_are_named(tmp_path):
+    header, message = HEADER.format(charset="UTF-8"), 'msgid "Save"\nmsgstr "Sichern"\n'
+    put(tmp_path, "de", header.replace('UTF-8\\n"', "UTF-8\\n") + message)
+    put(tmp_path, "nl", header + BROKEN[0] * 2 + message)
+    sentences, report = read_all(tmp_path)
+    assert sentences.keys() == {"nl", "en"}
+    assert {name.split("/")[1]: reason for name, reason in report.bad_files.items()} == {
+        "de": "is damaged: a string of its first message, the header, is not whole (line 3)",
+        "nl": "most of its records could not be read: 2 bad_quoting, 1 kept",
+    }
 
 
 def test_missing_disk_is_not_a_bad_file(tmp_path):

@@ -83,6 +83,19 @@ def test_names_of_columns_are_those_of_the_source(tmp_path):
     assert read_all(tmp_path, columns="id=nr text=premise")[0] == {"*/a": {"en": {"1": "The sea."}}}
 
 
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("eng/war.tsv", "eng"),
+        ("zh-Hant/new.tsv", "zh-Hant"),
+        ("eng/deu_Latn.csv", "deu_Latn"),
+        ("eng/sr_Latn.csv", "sr_Latn"),
+    ],
+)
+def test_a_full_code_goes_before_folders_and_folders_before_the_files_own_name(name, language):
+    assert table._locate(name)[0] == language
+
+
 def test_shorter_code_first_and_language_that_is_none_as_it_is_spelled(tmp_path):
     for lang in ("pt_BR", "pt", "qq_Latn", "deu_Latn"):
         put(tmp_path / lang / "train.tsv", "id\ttext\n1\ta\n")
@@ -176,5 +189,6 @@ def test_line_of_100_mb_and_quote_without_end_take_no_memory(tmp_path, monkeypat
     texts, report = read_all(tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert report.counts["read"]["too_large"] == 1 and report.counts["read"]["bad_file"] == 0
+    assert report.counts["read"]["too_large"] == 1
+    assert all(reason.startswith("most of its records") for reason in report.bad_files.values())
     assert texts["*"]["en"]["3"] == "three" and peak < 80 << 20

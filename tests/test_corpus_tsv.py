@@ -78,6 +78,26 @@ def test_parts_announce_languages_and_leave_out_what_is_no_text(tmp_path):
         tsv.parts(make_source(tmp_path, languages="english"))
 
 
+@pytest.mark.parametrize(
+    ("name", "pair"),
+    [
+        ("en-fi/new-old.tsv", ("en", "fi")),
+        ("eng_Latn-fra_Latn/en-de/train.tsv", ("eng_Latn", "fra_Latn")),
+        ("en-de/v1.en-fr/old-new.txt", ("en", "fr")),
+        ("my-set/en-fi.tsv", ("my", "set")),  # Burmese and Sentani
+        ("dev-xx/en-fi.tsv", ("en", "fi")),
+    ],
+)
+def test_folders_count_before_the_files_own_name(tmp_path, name, pair):
+    put(tmp_path / "in" / name, "house\ttalo\n")
+    assert read_all(tmp_path / "in")[0] == [("house", "talo", *pair)]
+
+
+def test_folder_above_the_source_counts_last(tmp_path):
+    put(tmp_path / "my-set" / "en-fi.tsv", "house\ttalo\n")
+    assert read_all(tmp_path / "my-set")[0] == [("house", "talo", "en", "fi")]
+
+
 def test_folder_of_a_source_that_is_one_file(tmp_path):
     put(tmp_path / "en-fi" / "train.tsv", "house\ttalo\n")
     assert read_all(tmp_path / "en-fi" / "train.tsv")[0] == [("house", "talo", "en", "fi")]
@@ -119,6 +139,7 @@ def test_byte_order_mark_is_not_in_the_name_of_a_column(tmp_path):
         ("one\tuno\n".encode("utf-16"), "is in UTF-16"),
         (b"a line of prose\nand another\n", "lines without a tab"),
         (b"\xff\xfe\xfd\xfc" * 100 + b"\n", "UTF"),
+        ("á\té\n".encode("latin-1"), "no text in UTF-8 in its first lines; convert it to UTF-8"),
     ],
 )
 def test_bad_file_is_named(tmp_path, content, reason):

@@ -22,7 +22,7 @@ import pyarrow as pa
 from etils import epath
 
 from emma_jax import languages
-from emma_jax.corpus.statistics import KEPT, READ, Report
+from emma_jax.corpus.statistics import KEPT, READ, Report, plural
 
 # Translations of messages: equal ids, equal meaning. All of a message is in one part. Where a language has a message
 # more than once (Brazilian and European Portuguese), the first one is the one that pairs without English take.
@@ -40,7 +40,10 @@ COLLECTIONS = ("code", "paper", "instruction", "book")
 
 
 # Why a record cannot be read; of a file in which most cannot, something else is wrong than a record.
-UNREADABLE = ("bad_json", "too_large", "undecodable", "wrong_columns")
+UNREADABLE = ("bad_json", "bad_quoting", "too_large", "undecodable", "wrong_columns")
+NOT_IN_UTF8 = "; they are not in UTF-8: convert the file, as by iconv -f LATIN1 -t UTF-8"
+
+REQUIRED = dict(path="name a folder, a file, gs:// or package:NAME", licence="name it, as in 'CC0' or 'unknown'")
 
 
 class BadFile(ValueError):
@@ -107,7 +110,7 @@ class Part:
 def from_config(sources: Mapping[str, Mapping[str, str]], readers: Iterable[str]) -> list[Source]:
     """The sources of a config, by name.
 
-    Raises ValueError if there is none, or if one has an unknown reader, kind or key, or lacks one.
+    Raises ValueError if there is none, or if one has an unknown reader, kind or key, lacks one, or has an empty path.
     """
     if not sources:
         raise ValueError("config.corpus.sources is empty; name one: sources.NAME = base.source(reader, path, licence)")
@@ -120,6 +123,9 @@ def from_config(sources: Mapping[str, Mapping[str, str]], readers: Iterable[str]
                 f"source {name!r} has the keys {sorted(section)}; it needs {sorted(required)}, and may have "
                 f"{sorted(set(fields) - required)}"
             )
+        for key, remedy in REQUIRED.items():
+            if not str(section[key]).strip():
+                raise ValueError(f"source {name!r} has no {key}; {remedy}")
         if section["reader"] not in readers:
             near = languages.nearest(section["reader"], readers)
             known = ", ".join(sorted(readers))
@@ -143,10 +149,10 @@ def files(source: Source, suffixes: Sequence[str]) -> list[File]:
     found = _in_package(source, package) if package and not kind else _in_path(source)
     # A name need not be UTF-8 on a disk; in the manifest it must.
     named = (File(file.name.encode(errors="replace").decode(), file.path) for file in found)
-    result = sorted((file for file in named if file.name.endswith(tuple(suffixes))), key=lambda file: file.name)
+    named = sorted(named, key=lambda file: file.name)
+    result = [file for file in named if file.name.endswith(tuple(suffixes))]
     if not result:
-        wanted = " or ".join(suffixes)
-        raise ValueError(f"source {source.name!r} is empty: there is no {wanted} file in {source.path!r}")
+        raise ValueError(f"source {source.name!r} {_nothing_to_read(source, suffixes, named)}")
     return result
 
 
@@ -160,18 +166,41 @@ def each_file(
             yield from read_file(file)
         except BadFile as error:
             report.bad_files[name] = str(error)
-            report.count(READ, "bad_file", 1)
         found = {reason: report.counts[READ][reason] - before.get(reason, 0) for reason in (KEPT, *UNREADABLE)}
         bad = {reason: count for reason, count in found.items() if reason != KEPT and count}
         if sum(bad.values()) > found[KEPT] and name not in report.bad_files:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in bad.items())
-            report.bad_files[name] = f"most of its records could not be read: {reasons}, {found[KEPT]:,} kept"
+            report.bad_files[name] = f"most of its records could not be read: {reasons}, {found[KEPT]:,} kept" + (
+                NOT_IN_UTF8 if 2 * bad.get("undecodable", 0) > sum(bad.values()) else ""
+            )
 
 
 def fingerprint(parts: Iterable[Part]) -> str:
     """SHA-256 in hex of the names and sizes of the parts' files, in any order."""
     listing = sorted({f"{file.name}\0{file.num_bytes}\n" for part in parts for file in part.files})
     return hashlib.sha256("".join(listing).encode()).hexdigest()
+
+
+def _nothing_to_read(source: Source, suffixes: Sequence[str], found: Sequence[File]) -> str:
+    """Why there is no file for the reader, for a sentence.
+
+    >>> source = Source("web", "records", "mine", "CC0")
+    >>> _nothing_to_read(source, (".jsonl", ".jsonl.gz", ".zip"), [File("a.txt", "mine/a.txt")])
+    "has no file that the reader 'records' reads: 1 file in 'mine', such as 'a.txt'; it reads .jsonl, also compressed"
+    >>> _nothing_to_read(source, (".po", ".mo"), [])
+    "is empty: there is no .po or .mo file in 'mine'"
+    """
+    endings = {long[len(short) :] for short in suffixes for long in suffixes if long.startswith(f"{short}.")}
+    compressed = (".zip", *endings)
+    plain = [suffix for suffix in suffixes if not suffix.endswith(compressed)]
+    if not found:
+        wanted = f"{' or '.join(plain)} file".strip()
+        return f"is empty: there is no {wanted} in {source.path!r}"
+    also = ", also compressed" if len(plain) < len(suffixes) else ""
+    return (
+        f"has no file that the reader {source.reader!r} reads: {plural(len(found), 'file')} in {source.path!r}, "
+        f"such as {found[0].name!r}; it reads {', '.join(plain)}{also}"
+    )
 
 
 def _in_package(source: Source, package: str) -> list[File]:

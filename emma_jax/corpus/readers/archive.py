@@ -8,9 +8,10 @@ import errno
 import pathlib
 import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from emma_jax.corpus import codes, streams
+from emma_jax.corpus.readers import file_names
 from emma_jax.corpus.source import BadFile, File, Source
 
 READ_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -80,8 +81,8 @@ def plain_name(name: str) -> str:
 def pair_of_source(source: Source, file: File | None = None, member: str = "") -> tuple[str, str] | None:
     """The two languages of a file as they are spelled: those of the source, else those that a name has, or None.
 
-    Names are those of the member of an archive, of the file and of the folder it is in; of a name, the last piece
-    between dots and slashes that is a pair counts.
+    Names are the pieces between dots and slashes in those of the member of an archive, of the file and, last, of the
+    folder above the source, which are ranked as in `file_names`.
 
     >>> source = Source("web", "tsv", "folder", "CC0")
     >>> pair_of_source(source, File("eng_Latn-fra_Latn/train.tsv", "web/eng_Latn-fra_Latn/train.tsv"))
@@ -91,15 +92,17 @@ def pair_of_source(source: Source, file: File | None = None, member: str = "") -
     """
     if source.languages:
         return codes.pair_of(source.languages)
+    if file is None:
+        return None
+    paths = [pathlib.PurePosixPath(name) for name in (member, file.name)]
     # A source that is one file or one folder has its languages in the path only.
-    names = (member, file.name, "/".join(pathlib.PurePosixPath(file.path).parts[-2:])) if file else ()
-    pieces = [piece for name in names for piece in reversed(name.replace("/", ".").split("."))]
-    found = []
-    for piece in pieces:
-        with contextlib.suppress(ValueError):
-            found.append(codes.pair_of(piece))
-    # A name may just look like a pair (dev-set), and a pair may have a code that will be refused by name (ze_en-zh).
-    return next((pair for pair in found if len(codes_of(pair)) == 2), next(iter(found), None))
+    above = [pathlib.PurePosixPath(file.path).parent.name]
+    own, folders = [path.name for path in paths], [name for path in paths for name in reversed(path.parent.parts)]
+    return file_names.pair_among(*map(_pieces, (own, folders, above))) or None
+
+
+def _pieces(names: Iterable[str]) -> list[str]:
+    return [piece for name in names for piece in reversed(name.split("."))]
 
 
 def codes_of(spellings: Sequence[str] | None) -> frozenset[str]:

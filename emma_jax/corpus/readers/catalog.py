@@ -15,6 +15,8 @@ from emma_jax.corpus.source import BadFile, File
 
 KEYWORD = r"(?:msgctxt|msgid|msgid_plural|msgstr(?:\[\d+\])?)"
 LINE = re.compile(rf'(?:#~\s*)?({KEYWORD})?\s*"(?:[^"\\]|\\.)*"')
+STRING = re.compile(rf'{KEYWORD}\b|"')
+LINE_END = re.compile(r"\r\n|\r|\n")  # as polib has them; others may stand in a string
 # Comments that belong to the entry after them: places, flags, extracted comments, the message before it was changed.
 LEADING_COMMENT = re.compile(r"#[:,.|]")
 MO_BYTE_ORDER = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
@@ -23,8 +25,8 @@ MO_BYTE_ORDER = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
 MAX_BYTES = 64 << 20  # the catalog is parsed as a whole; the largest of the field have a few megabytes
 
 
-def open_catalog(file: File) -> polib.POFile | polib.MOFile:
-    """The catalog in a .po or .mo file.
+def open_catalog(file: File) -> tuple[polib.POFile | polib.MOFile, int]:
+    """The catalog in a .po or .mo file, and how many messages are left out of it, for a string that is broken.
 
     Raises BadFile if it is cut short, malformed, or in another encoding than it says.
     """
@@ -35,15 +37,19 @@ def open_catalog(file: File) -> polib.POFile | polib.MOFile:
     binary = file.name.endswith(".mo")
     encoding = polib.detect_encoding(data, binary_mode=binary)
     try:
+        num_broken = 0
         if binary:
             _check_mo(data)
         else:
-            _check_po(_decode(data, encoding))
+            text = _decode(data, encoding)
+            _check_po(text)
+            text, num_broken = _without_broken(text)
+            data = text.encode(encoding) if num_broken else data
         # polib reads local files, and would end lines of text in memory where a catalog's do not end.
         with tempfile.NamedTemporaryFile() as local:
             local.write(data)
             local.flush()
-            return (polib.mofile if binary else polib.pofile)(local.name, encoding=encoding)
+            return (polib.mofile if binary else polib.pofile)(local.name, encoding=encoding), num_broken
     except UnicodeError as error:
         place = f" at byte {error.start}" if isinstance(error, UnicodeDecodeError) else ""
         reason = error.reason if isinstance(error, UnicodeDecodeError) else error
@@ -87,6 +93,31 @@ def _check_po(text: str) -> None:
     last = next((match[1] for line in reversed(entry_lines) if (match := LINE.match(line)) and match[1]), "")
     if not last.startswith("msgstr"):
         raise BadFile("is cut short: its last message has no translation")
+
+
+def _without_broken(text: str) -> tuple[str, int]:
+    r"""The text without the messages that have a string which is not whole, and how many those are.
+
+    Raises BadFile if one is the header's, for that says which plural is which.
+
+    >>> _without_broken('msgid "a"\nmsgstr "b"\n\nmsgid "broken\nmsgstr "c"\n# d\nmsgid "d"\nmsgstr "e"')
+    ('msgid "a"\nmsgstr "b"\n\n# d\nmsgid "d"\nmsgstr "e"', 1)
+    """
+    entries, broken, has_translation = [[]], set(), False
+    for number, line in enumerate(LINE_END.split(text), 1):
+        found = line.strip().removeprefix("\ufeff")
+        if has_translation and (found.startswith("#") or re.match(r"(msgctxt|msgid)\b", found)):
+            entries.append([])
+            has_translation = False
+        entries[-1].append(line)
+        has_translation = has_translation or found.startswith("msgstr")
+        # polib takes the last character of a string for its closing quote, whatever it is.
+        if STRING.match(found) and not LINE.fullmatch(found):
+            if len(entries) == 1:
+                raise BadFile(f"is damaged: a string of its first message, the header, is not whole (line {number})")
+            broken.add(len(entries) - 1)
+    sound = [line for number, lines in enumerate(entries) if number not in broken for line in lines]
+    return "\n".join(sound), len(broken)
 
 
 def _check_mo(data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 The text of a message is its msgid, which is English. A catalog's language is in its path, either
 `<folder>/<code>/LC_MESSAGES/<domain>.po` or `<folder>/<code>.po`; where a catalog is there as .po and as .mo, the .po
-is read. Fuzzy, obsolete and missing translations are left out, and counted.
+is read. Fuzzy, obsolete and missing translations are left out, and counted; so are messages with a broken string.
 
 Plurals: a translation belongs to an English form if it is the form for the same numbers. The singular is the form for
 one, unless a language has the same form for one and two; the plural is taken where a language has one form for all
@@ -65,7 +65,8 @@ def _read_catalog(
     part: source_lib.Part, report: Report, english: dict[str, str], file: source_lib.File
 ) -> Iterator[pa.RecordBatch]:
     """The translations of a catalog; its messages are added to `english`."""
-    catalog = open_catalog(file)
+    catalog, num_broken = open_catalog(file)
+    report.count(READ, "bad_quoting", num_broken)
     rule = re.search(r"plural\s*=([^;]+)", catalog.metadata.get("Plural-Forms", ""))
     translations = {}
     for entry in catalog:

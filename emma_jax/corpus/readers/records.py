@@ -7,14 +7,14 @@
 The language of a record is in its columns, else in `source.languages`, else in the names of folders or of the file:
 documents in `deu_Latn/train.jsonl`, pairs in `deu_Latn-eng_Latn/1.parquet`. Which columns there are is what the first
 record has. In code, papers, instructions and books the language may be unknown; in code it is not taken from columns,
-where it would be C++, unless `source.columns` names one.
+where it would be C++, unless `source.columns` names one, and from names in full form only: `lua` and `bat` are codes.
 """
 
 import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -78,8 +78,10 @@ def parts(source: Source) -> list[Part]:
     result = []
     for file in source_lib.files(source, SUFFIXES):
         if source.kind in source_lib.COLLECTIONS:
-            collection = f"{source.kind}.{file_names.collection(file, source.name)}"
-            part = Part(source, file.name, (file,), announced(source), collection)
+            in_full_form = source.kind == "code"
+            collection = f"{source.kind}.{file_names.collection(file, source.name, in_full_form)}"
+            spelling = source.languages or file_names.language(file, in_full_form)
+            part = Part(source, file.name, (file,), _codes_of({spelling, *_sides(source.languages)}), collection)
         else:
             part = Part(source, file.name, (file,), announced(source, file))
         result += _shares(part)
@@ -140,7 +142,7 @@ class _WrongColumns(BadFile):
 
 
 def _read_file(part: Part, report: Report, layouts: Sequence[Layout], file: File) -> Iterator[pa.RecordBatch]:
-    num_records = num_bad = 0
+    num_records = num_bad = num_undecodable = 0
     first, columns = "", None  # before the first good record of JSON lines there are none
 
     def choose(names: Sequence[str]) -> list[str]:
@@ -155,6 +157,7 @@ def _read_file(part: Part, report: Report, layouts: Sequence[Layout], file: File
             first = first or f"record {num_records + bad[0] + 1}, {fault[bad[0]]}"
             for item in pc.value_counts(fault.take(bad)).to_pylist():
                 report.count(READ, item["values"], item["counts"])
+                num_undecodable += item["counts"] if item["values"] == "undecodable" else 0
             records = records.filter(pc.is_null(fault)) if columns else records
         report.count(READ, KEPT, len(records))
         num_records, num_bad = num_records + len(fault), num_bad + len(bad)
@@ -162,6 +165,7 @@ def _read_file(part: Part, report: Report, layouts: Sequence[Layout], file: File
     if 2 * num_bad > num_records:
         report.bad_files[f"{part.source.name}/{file.name}"] = (
             f"{num_bad} of {num_records} records could not be read (first: {first})"
+            + (source_lib.NOT_IN_UTF8 if 2 * num_undecodable > num_bad else "")
         )
 
 
@@ -237,11 +241,20 @@ def _choose(part: Part, layouts: Sequence[Layout], names: Sequence[str]) -> _Col
     langs = [next(iter(there(_lang_columns(part, side))), "") for side in layout.langs]
     known = _languages(part, len(langs))
     if not known and not all(langs):
-        raise _WrongColumns(
-            "does not say its language; name it in the source: languages='de' (of pairs 'en-de') or columns='lang=NAME'"
-        )
+        raise _WrongColumns(_unknown_language(part.files[0], len(langs)))
     schema = source_lib.PAIRS if len(langs) == 2 else source_lib.DOCUMENTS
     return _Columns(there(layout.texts), there(layout.required), langs, known, schema)
+
+
+def _unknown_language(file: File, num_sides: int) -> str:
+    if num_sides == 2:
+        return (
+            "does not say its languages; name them in the source: languages='en-de' or "
+            "columns='src_lang=NAME tgt_lang=NAME'"
+        )
+    fault = file_names.why_no_language(file)
+    why, remedy = (fault, "rename it, or name the language") if fault else ("nor does its name", "name it")
+    return f"does not say its language, and {why}; {remedy} in the source: languages='de' or columns='lang=NAME'"
 
 
 def _lang_columns(part: Part, side: Sequence[str]) -> list[str]:
@@ -253,8 +266,10 @@ def _languages(part: Part, num_sides: int) -> tuple[str, ...]:
     """Spellings of the languages of a part's records, from the config or from names; () if neither says."""
     if num_sides == 2:
         return _sides(part.source.languages) if part.source.languages else file_names.pair(part.files[0])
-    if part.source.languages or part.collection:
+    if part.source.languages:
         return (part.source.languages,)
+    if part.collection:
+        return (next(iter(part.languages), ""),)
     found = file_names.language(part.files[0])
     return (found,) if found else ()
 
@@ -265,6 +280,10 @@ def announced(source: Source, file: File | None = None) -> frozenset[str]:
         spelt = {source.languages, *_sides(source.languages)}
     else:
         spelt = {file_names.language(file), *file_names.pair(file)}
+    return _codes_of(spelt)
+
+
+def _codes_of(spelt: Iterable[str]) -> frozenset[str]:
     found = set()
     for spelling in filter(None, spelt):
         try:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from emma_jax.corpus import source as source_lib
 from emma_jax.corpus import streams
-from emma_jax.corpus.readers import archive
+from emma_jax.corpus.readers import archive, file_names
 from emma_jax.corpus.source import BadFile
 from emma_jax.corpus.statistics import KEPT, READ, Report
 
@@ -56,8 +56,8 @@ def read(part: source_lib.Part, report: Report) -> Iterator[pa.RecordBatch]:
 def _locate(name: str) -> tuple[str, str]:
     """The language of a file as its name spells it, and the name with * in its place.
 
-    Of the words between dots and slashes, splits aside, it is the last that has a language and a script, else that is
-    a folder and a code, else any code, else the last word of all.
+    Of the words between dots and slashes, splits aside, it is the last that is a code in the full form xxx_Ssss, else
+    that is a folder and a code, else any code, else the last word of all.
 
     >>> _locate("swh_Latn/dev.tsv"), _locate("dev/swh_Latn.jsonl.gz"), _locate("de/all.tsv"), _locate("flores.qq.csv")
     (('swh_Latn', '*/dev'), ('swh_Latn', 'dev/*'), ('de', '*/all'), ('qq', 'flores.*'))
@@ -71,7 +71,8 @@ def _locate(name: str) -> tuple[str, str]:
 
     def rank(place: int) -> tuple[bool, bool, bool, int]:
         is_code = bool(archive.codes_of([words[place]]))
-        return is_code and len(words[place]) > 6, is_code and "/" in words[place:], is_code, place
+        is_full = is_code and file_names.FULL_FORM.fullmatch(words[place]) is not None
+        return is_full, is_code and "/" in words[place:], is_code, place
 
     place = max(places, key=rank)
     return words[place], "".join([*words[:place], "*", *words[place + 1 :]])

@@ -88,7 +88,7 @@ def _layout(block: list[bytes | None], renamed: Mapping[str, str], named) -> Lay
     first = streams.as_text(block[:NUM_FIRST_LINES]).drop_null().to_pylist()
     rows = [line.split("\t") for line in first if line.strip()]
     if not rows:
-        raise BadFile("has no text in UTF-8 in its first lines")
+        raise BadFile("has no text in UTF-8 in its first lines; convert it to UTF-8")
     names = {key: [renamed.get(key), *spellings] for key, spellings in HEADERS.items()}
     header = [next((key for key, known in names.items() if name in known), "") for name in rows[0]]
     if {"src_text", "tgt_text"} <= set(header):
