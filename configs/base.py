@@ -6,6 +6,7 @@ does not exist; a value of another type is refused (`emma_jax.command_line` chec
 
 from ml_collections import ConfigDict
 
+PAPER_TOKENS = 40_000 * 2**24  # of the longer of the paper's runs, 671 billion
 MODELS = {
     "llama3-8b": dict(rope_scaling_factor=1.0, max_length=8192),
     "llama3.1-8b": dict(rope_scaling_factor=8.0, max_length=131072),

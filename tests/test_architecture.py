@@ -60,9 +60,10 @@ LAYERS = [
         "tokenizer",
         "tokenizer_json",
         "manifest",
+        "paper_corpus",
         "store",
     },
-    {"packing", "shares", "exchange", "progress", "languages", "metric_writer", "command_line"},
+    {"packing", "shares", "exchange", "progress", "languages", "text_rates", "metric_writer", "command_line"},
 ]
 SOURCES = [*ROOT.glob("emma_jax/**/*.py"), *ROOT.glob("data_tasks/**/*.py"), *ROOT.glob("configs/*.py")]
 
