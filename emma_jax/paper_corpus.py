@@ -32,7 +32,7 @@ def paper() -> Manifest:
     >>> len(paper().languages), len(paper().pairs)
     (546, 2507)
     >>> paper().pairs["eng_Latn-swa_Latn"].resource_class, paper().languages["swh_Latn"].name
-    ('high', 'Swahili (individual language)')
+    ('medium-high', 'Swahili (individual language)')
     """
     entries: dict[str, dict[str, manifest.Entry]] = {"mono": {}, "pair": {}}
     text = importlib.resources.files("emma_jax").joinpath(FILE).read_text()

@@ -4,10 +4,10 @@
     python tests/benchmarks/paper_numbers.py rates package
     python tests/benchmarks/paper_numbers.py corpus MALA_STATISTICS
 
-`rates` measures bytes and tokens of Llama 3's vocabulary on the same text in each language. `corpus` takes the published
-sizes of the MaLA corpora (rows and whitespace tokens) and adds the bytes that those rates make of them; of collections
-no size is published, so each component of them is taken to be what the longer run is trained on. `check` says how far
-the rates are from those of other texts: SIB-200's, in a folder with one folder per language.
+`rates` measures bytes and tokens of Llama 3's vocabulary on one text in all these languages. `corpus` takes the sizes
+that are published of the MaLA corpora (rows and whitespace tokens) and adds the bytes that those rates make of them; of
+collections none is published, so each component of them is taken to be what the longer run is trained on. `check` says
+how far the rates are from those of other texts: SIB-200's, in a folder with one folder per language.
 """
 
 import collections
