@@ -4,13 +4,19 @@ The tree mirrors the modules: a section is read by the module of its name and by
 does not exist; a value of another type is refused (`emma_jax.command_line` checks both against this file).
 """
 
+from collections.abc import Mapping
+
 from ml_collections import ConfigDict
 
-PAPER_TOKENS = 40_000 * 2**24  # of the longer of the paper's runs, 671 billion
 MODELS = {
     "llama3-8b": dict(rope_scaling_factor=1.0, max_length=8192),
     "llama3.1-8b": dict(rope_scaling_factor=8.0, max_length=131072),
 }
+# The longer of the paper's runs, 671 billion tokens, with their shares in percent as published: rows are made for it.
+MIX_1 = dict(bilingual=32.3, monolingual=26.3, code=15.0, paper=13.2, instruction=11.4, book=1.8)
+STEPS, STEP_TOKENS = 40_000, 2**24
+TASK_KINDS = dict(bilingual="pair", monolingual="mono")  # of the components that are not called as their tasks are
+CLASSES = ("very high", "high", "medium-high", "medium", "medium-low", "low", "very low")  # of languages and pairs
 
 
 def entries() -> dict[str, object]:
@@ -45,12 +51,29 @@ def source(reader: str, path: str, licence: str, languages: str = "", kind: str 
     return ConfigDict(section)
 
 
-def component(tasks: str, tokens: int, policy: str = "temperature", temperature: float = 1.0, max_epochs: float = 4.0):
-    """A component of the rows: `tokens` drawn from the tasks that match the glob `tasks`.
+def component(
+    tasks: str,
+    tokens: int = 0,
+    policy: str = "temperature",
+    *,
+    share: float = 0.0,
+    temperature: float = 1.0,
+    multipliers: Mapping[str, float] | None = None,
+    max_epochs: float = 4.0,
+    min_epochs: float = 0.0,
+    min_tokens: int = 0,
+):
+    """A component of the rows: `tokens`, or instead `share` percent of pack.tokens, drawn from tasks by a glob.
 
-    `temperature` t gives a task the share size^(1/t); 1 is proportional. No task is drawn more than `max_epochs` times.
+    `policy` says how tokens are divided over the tasks: proportional to their sizes; temperature: by size^(1/t), 1 is
+    proportional; unimax: equally; resource_class: by size times the multiplier of its class, 1 where none is given. No
+    task is drawn more than `max_epochs` times, nor less than `min_epochs` times or `min_tokens`, where there are these.
     """
-    return ConfigDict(dict(tasks=tasks, tokens=tokens, policy=policy, temperature=temperature, max_epochs=max_epochs))
+    section = dict(tasks=tasks, tokens=tokens, share=share, policy=policy, temperature=temperature)
+    classes = dict.fromkeys(CLASSES, 1.0) | dict(multipliers or {})
+    return ConfigDict(
+        section | dict(multipliers=classes, max_epochs=max_epochs, min_epochs=min_epochs, min_tokens=min_tokens)
+    )
 
 
 def paper(model: str) -> ConfigDict:
@@ -61,16 +84,10 @@ def paper(model: str) -> ConfigDict:
     config.model.update(MODELS[model])
     config.train.base = f"base/{model}"
     config.tokenizer.folder = f"base/{model}/tokenizer"
-    # Tokens to draw: the share of each component in the longer run.
-    for name, tasks, tokens in (
-        ("bilingual", "pair.*", 217_000_000_000),
-        ("monolingual", "mono.*", 177_000_000_000),
-        ("code", "code.*", 101_000_000_000),
-        ("paper", "paper.*", 89_000_000_000),
-        ("instruction", "instruction.*", 77_000_000_000),
-        ("book", "book.*", 12_000_000_000),
-    ):
-        config.pack.components[name] = component(tasks, tokens)
+    # One set of rows for all four: what the longer run reads once, and the shorter one not quite.
+    config.pack.tokens = STEPS * STEP_TOKENS
+    for name, share in MIX_1.items():
+        config.pack.components[name] = component(f"{TASK_KINDS.get(name, name)}.*", share=share)
     return config
 
 
@@ -143,6 +160,8 @@ def _set_rows(config: ConfigDict) -> None:
             language_label="name",  # name: English name; code: xxx_Ssss
             pairs_per_document=10,
             direction="both",  # a document in each; random: a direction per document; stored: source first
+            # Documents of each kind; that of a language may name it as {language}, which no collection is in.
+            documents=dict.fromkeys(("mono", "code", "paper", "instruction", "book"), "{text}"),
         )
     )
     config.pack = ConfigDict(
@@ -150,6 +169,7 @@ def _set_rows(config: ConfigDict) -> None:
             folder="rows",
             replace=False,  # whether finished rows of another config, corpus or tokenizer are removed and packed again
             row_length=8192,  # tokens that a row predicts
+            tokens=0,  # of the run that rows are made for, in all; of use to components that have a share of it
             components=ConfigDict(),  # name -> component(...)
             window_documents=4096,  # documents that best_fit chooses among
             rows_per_shard=65536,

@@ -36,9 +36,9 @@ def register(
 ) -> Registered:
     """The names of all tasks and mixtures of the corpus, which `seqio.get_mixture_or_task` finds from now on.
 
-    `rendering`, `mixture` and `components` are config.rendering, config.mixture and config.pack.components. What an
-    earlier call defined is replaced, or left as it is if the arguments are the same. Shards are not looked at before a
-    task is read.
+    `rendering` and `mixture` are config.rendering and config.mixture, `components` is `mixtures.resolved(config.pack)`.
+    What an earlier call defined is replaced, or left as it is if the arguments are the same. Shards are not looked at
+    before a task is read.
 
     Raises ValueError for a rendering that cannot be, for a component that matches no task, and for a mixture of unknown
     components.

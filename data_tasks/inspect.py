@@ -9,6 +9,7 @@ import os
 from ml_collections import ConfigDict
 
 import data_tasks
+from data_tasks import mixtures
 from emma_jax import command_line, languages, manifest, tokenizer
 
 SHOWN_DOCUMENTS = 2
@@ -26,7 +27,7 @@ def main(config: ConfigDict, task: str, split: str = "", documents: str = "") ->
     text = tokenizer.load(config.tokenizer.folder)
     corpus = manifest.load(config.corpus.folder)
     names = data_tasks.register(
-        corpus, text, config.rendering, mixture=config.mixture, components=config.pack.components
+        corpus, text, config.rendering, mixture=config.mixture, components=mixtures.resolved(config.pack)
     )
     known = names.tasks + names.mixtures
     if task not in known:

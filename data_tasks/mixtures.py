@@ -8,31 +8,43 @@ counts tokens; these mixtures serve to look at data and to try things.
 
 import fnmatch
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from data_tasks.sizes import Size
 from emma_jax import languages, shares
 
-BYTES_PER_TOKEN = 4.0  # usual; shares depend on it only through the one token that ends a document
 
+def resolved(pack: ConfigDict) -> dict[str, ConfigDict]:
+    """The components of config.pack, each with its tokens as a number: those with a share have it of pack.tokens.
 
-class Size(NamedTuple):
-    """The documents of a task in one epoch, and the bytes of all their texts."""
+    Raises ValueError if a component has neither, or both.
 
-    documents: int
-    bytes: int
-
-    @property
-    def tokens(self) -> float:
-        """Predicted tokens, estimated: those of the texts, and EOS of each document."""
-        return self.bytes / BYTES_PER_TOKEN + self.documents
+    >>> from configs import base
+    >>> pack = base.get_config().pack
+    >>> pack.tokens, pack.components.code = 2000, base.component("code.*", share=15.0)
+    >>> resolved(pack)["code"].tokens
+    300
+    """
+    found = {}
+    for name, section in pack.components.items():
+        tokens = round(section.share / 100 * pack.tokens) if section.share else section.tokens
+        if bool(section.share) == bool(section.tokens) or tokens <= 0:
+            raise ValueError(
+                f"config.pack.components.{name} has tokens={section.tokens:,} and share={section.share:g} of "
+                f"config.pack.tokens={pack.tokens:,}; give it either tokens, or a share and config.pack.tokens"
+            )
+        found[name] = ConfigDict(dict(section, tokens=tokens, share=0.0))
+    return found
 
 
 def rates(
-    sizes: Mapping[str, Size], mixture: Mapping[str, float], components: Mapping[str, ConfigDict]
+    sizes: Mapping[str, Size],
+    classes: Mapping[str, str],
+    mixture: Mapping[str, float],
+    components: Mapping[str, ConfigDict],
 ) -> dict[str, dict[str, float]]:
-    """For each mixture its tasks' rates of examples.
+    """For each mixture its tasks' rates of examples; `classes` are of those tasks that have a resource class.
 
     `component.<name>` for each component. Of the declared `mixture` of components, two: `bilingual`, as declared, if
     any of its components has pairs; and `monolingual`, without those components, the others in unchanged proportion
@@ -41,11 +53,12 @@ def rates(
     Raises ValueError if a component matches no task, if the mixture names a component that is not there, or a share is
     not positive.
 
-    >>> section = ConfigDict(dict(tasks="*", tokens=1000, policy="proportional", temperature=1.0, max_epochs=1.0))
-    >>> rates({"mono.deu_Latn": Size(10, 3960), "mono.eng_Latn": Size(40, 3840)}, {}, {"all": section})
+    >>> from configs import base
+    >>> sizes = {"mono.deu_Latn": Size(10, 3960), "mono.eng_Latn": Size(40, 3840)}
+    >>> rates(sizes, {}, {}, {"all": base.component("*", 1000)})
     {'component.all': {'mono.deu_Latn': 0.005, 'mono.eng_Latn': 0.02}}
     """
-    drawn = {name: _component_rates(name, section, sizes) for name, section in components.items()}
+    drawn = {name: _component_rates(name, section, sizes, classes) for name, section in components.items()}
     for name, share in mixture.items():
         if name not in drawn:
             near = languages.nearest(name, drawn)
@@ -76,12 +89,11 @@ def matching(component: str, pattern: str, tasks: Iterable[str]) -> list[str]:
     return found
 
 
-def _component_rates(name: str, section: ConfigDict, sizes: Mapping[str, Size]) -> dict[str, float]:
+def _component_rates(name, section, sizes: Mapping[str, Size], classes: Mapping[str, str]) -> dict[str, float]:
     """Examples of each task for one token of the component."""
     tasks = matching(name, section.tasks, sizes)
-    tokens = shares.divide(
-        [sizes[task].tokens for task in tasks], section.tokens, section.policy, section.temperature, section.max_epochs
-    )
+    task_sizes, task_classes = [sizes[task].tokens for task in tasks], [classes.get(task, "") for task in tasks]
+    tokens = shares.divide(task_sizes, task_classes, section.tokens, section)
     if not tokens.any():
         raise ValueError(f"config.pack.components.{name} has no documents to train on; look at {section.tasks!r}")
     return {

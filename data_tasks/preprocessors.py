@@ -1,71 +1,36 @@
 """Records to documents: what a text, or ten sentence pairs, look like to the model.
 
-Owns the rendering and the place of BOS and EOS. Every step works on batches inside, as a call per record costs more
-than the tokenizer does, and gives single examples. Nothing is dropped, trimmed or padded.
+Owns how templates (of `rendering`) are filled, and the place of BOS and EOS. Every step works on batches inside, as a
+call per record costs more than the tokenizer does, and gives single examples. Nothing is dropped, trimmed or padded.
 """
 
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import seqio
 import tensorflow as tf
-from ml_collections import ConfigDict
 
-from emma_jax import languages
+from data_tasks.rendering import Frame
 from emma_jax.manifest import SPLITS
 
-DIRECTIONS = ("both", "random", "stored")
-LABELS = ("name", "code")
 TRAINING, _ = SPLITS
 
 BATCH_DOCUMENTS = 256
-TEXT_MARK = "\0"
 
 
-class Frame(NamedTuple):
-    """What stands before and after a text in its line."""
+def render_texts(dataset: tf.data.Dataset, around: Frame) -> tf.data.Dataset:
+    r"""Documents of one record each, as `text`; other features of the records stay.
 
-    before: str
-    after: str
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of both in UTF-8."""
-        return len((self.before + self.after).encode())
-
-
-def check_rendering(rendering: ConfigDict) -> None:
-    """Raises ValueError if config.rendering says something that cannot be done."""
-    if rendering.direction not in DIRECTIONS:
-        raise ValueError(f"config.rendering.direction is {rendering.direction!r}; it can be {', '.join(DIRECTIONS)}")
-    if rendering.language_label not in LABELS:
-        raise ValueError(
-            f"config.rendering.language_label is {rendering.language_label!r}; it can be {', '.join(LABELS)}"
-        )
-    if rendering.pairs_per_document < 1:
-        raise ValueError(f"config.rendering.pairs_per_document is {rendering.pairs_per_document}; it must be 1 or more")
-    frame("eng_Latn", rendering)
-
-
-def frame(code: str, rendering: ConfigDict) -> Frame:
-    r"""What stands around a text of a language, by config.rendering.
-
-    Raises ValueError if the template does not name {text} once.
-
-    >>> frame("quy_Latn", ConfigDict(dict(pair_line="[{language}]: {text}\n", language_label="name")))
-    Frame(before='[Ayacucho Quechua]: ', after='\n')
+    >>> texts = tf.data.Dataset.from_tensor_slices(dict(text=["def f(): pass"], split=["train"]))
+    >>> for document in render_texts(texts, Frame("A program:\n", "")).as_numpy_iterator():
+    ...     print(document["text"])
+    b'A program:\ndef f(): pass'
     """
-    label = languages.name(code) if rendering.language_label == "name" else code
-    try:
-        parts = rendering.pair_line.format(language=label, text=TEXT_MARK).split(TEXT_MARK)
-    except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(
-            f"config.rendering.pair_line {rendering.pair_line!r} is no template of {{language}} and {{text}} ({error})"
-        ) from error
-    if len(parts) != 2:
-        raise ValueError(f"config.rendering.pair_line {rendering.pair_line!r} must name {{text}} once")
-    return Frame(*parts)
+
+    def render(batch):
+        return {**batch, "text": tf.strings.join([around.before, batch["text"], around.after])}
+
+    return dataset.batch(BATCH_DOCUMENTS).map(render).unbatch()
 
 
 def render_pairs(

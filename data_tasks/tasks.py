@@ -16,7 +16,7 @@ import tensorflow as tf
 from etils import epath
 from ml_collections import ConfigDict
 
-from data_tasks import mixtures, preprocessors
+from data_tasks import mixtures, preprocessors, rendering, sizes
 from data_tasks.vocabulary import TokenizerVocabulary
 from emma_jax import manifest
 from emma_jax.tokenizer import Tokenizer
@@ -110,21 +110,22 @@ class CorpusTask(seqio.Task):
 def register(
     corpus: manifest.Manifest,
     tokenizer: Tokenizer,
-    rendering: ConfigDict,
+    config: ConfigDict,
     mixture: Mapping[str, float],
     components: Mapping[str, ConfigDict],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the tasks and mixtures that are defined now; see `data_tasks.register`."""
+    """Names of the tasks and mixtures that are defined now; `config` is config.rendering. See `data_tasks.register`."""
     global _defined
-    preprocessors.check_rendering(rendering)
-    sections = [rendering.to_dict(), mixture, {name: section.to_dict() for name, section in components.items()}]
+    rendering.check(config)
+    sections = [config.to_dict(), mixture, {name: section.to_dict() for name, section in components.items()}]
     arguments = json.dumps([corpus.path(""), corpus.fingerprint, tokenizer.fingerprint, *sections])
     if arguments == _defined[0] and seqio.TaskRegistry.names() >= set(_defined[1]):
         return _defined[1:]
 
-    rates = mixtures.rates(sizes(corpus, rendering), mixture, components)
+    classes = {name: entry.resource_class for name, entry in corpus.tasks.items()}
+    rates = mixtures.rates(sizes.of_corpus(corpus, config), classes, mixture, components)
     features = {"targets": seqio.Feature(TokenizerVocabulary(tokenizer), add_eos=False, dtype=tf.int32)}
-    tasks = [_task(name, entry, corpus, features, rendering) for name, entry in corpus.tasks.items()]
+    tasks = [_task(name, entry, corpus, features, config) for name, entry in corpus.tasks.items()]
 
     # Nothing above changes the registry, so that a mistake leaves it as it was.
     for name in _defined[1]:
@@ -137,11 +138,6 @@ def register(
         seqio.MixtureRegistry.add(name, list(rate.items()))
     _defined = (arguments, tuple(task.name for task in tasks), tuple(rates))
     return _defined[1:]
-
-
-def sizes(corpus: manifest.Manifest, rendering: ConfigDict) -> dict[str, mixtures.Size]:
-    """Documents, and bytes of their texts, in one epoch of each task; from the manifest alone."""
-    return {name: _size(name, entry, rendering) for name, entry in corpus.tasks.items()}
 
 
 def examples(
@@ -173,42 +169,19 @@ def examples(
             yield {"targets": ids[ends[i] : ends[i + 1]], **{name: values[i] for name, values in scalars.items()}}
 
 
-def _frames(name: str, rendering: ConfigDict) -> tuple[preprocessors.Frame, ...]:
-    """The frames of the two languages of a pair's task; none for a language's."""
-    kind, _, codes = name.partition(".")
-    return tuple(preprocessors.frame(code, rendering) for code in codes.split("-")) if kind == "pair" else ()
-
-
-def _size(name: str, entry: manifest.Entry, rendering: ConfigDict) -> mixtures.Size:
-    split = entry.splits.get(preprocessors.TRAINING)
-    frames = _frames(name, rendering)
-    if split is None:
-        return mixtures.Size(0, 0)
-    if not frames:
-        return mixtures.Size(split.rows, split.bytes)
-    num_groups = -(-split.rows // rendering.pairs_per_document)
-    num_bytes = split.bytes + split.rows * sum(frame.num_bytes for frame in frames)
-    num_directions = 2 if rendering.direction == "both" else 1
-    return mixtures.Size(num_directions * num_groups, num_directions * num_bytes)
-
-
-def _task(name, entry, corpus, features, rendering) -> CorpusTask:
-    frames = _frames(name, rendering)
-    if frames and frames[0] == frames[1]:
-        raise ValueError(
-            f"both languages of {name} are called {frames[0].before!r} in a document; "
-            "set config.rendering.language_label to code"
-        )
-    render = functools.partial(
-        preprocessors.render_pairs,
-        frames=frames,
-        pairs_per_document=rendering.pairs_per_document,
-        direction=rendering.direction,
-    )
+def _task(name, entry, corpus, features, config) -> CorpusTask:
+    around = rendering.frames(name, config)
+    rendering.check_labels(name, around)
+    render = []
+    if len(around) > 1:
+        pairs = dict(frames=around, pairs_per_document=config.pairs_per_document, direction=config.direction)
+        render = [functools.partial(preprocessors.render_pairs, **pairs)]
+    elif around[0].num_bytes:
+        render = [functools.partial(preprocessors.render_texts, around=around[0])]
     return CorpusTask(
         name,
-        source=ParquetSource(corpus, entry, PAIR_COLUMNS if frames else TEXT_COLUMNS),
+        source=ParquetSource(corpus, entry, PAIR_COLUMNS if len(around) > 1 else TEXT_COLUMNS),
         output_features=features,
-        preprocessors=[render, preprocessors.tokenize] if frames else [preprocessors.tokenize],
+        preprocessors=[*render, preprocessors.tokenize],
         shuffle_buffer_size=None,  # the source shuffles, before pairs are grouped
     )

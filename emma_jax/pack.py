@@ -13,8 +13,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from absl import logging
+from ml_collections import ConfigDict
 
-from data_tasks import mixtures
+from data_tasks import mixtures, sizes
 from emma_jax import command_line, exchange, manifest, pack_plan, progress, store, tokenizer
 
 
@@ -55,7 +56,7 @@ def sections(config) -> str:
         dict(
             rendering=config.rendering.to_dict(),
             mixture=config.mixture.to_dict(),
-            components=config.pack.components.to_dict(),
+            components={name: section.to_dict() for name, section in mixtures.resolved(config.pack).items()},
         )
     )
 
@@ -86,7 +87,7 @@ def dependencies(config, opened) -> dict[str, dict]:
         seed=config.seed,
     )
     found = {}
-    for name, section in pack.components.items():
+    for name, section in mixtures.resolved(pack).items():
         names = mixtures.matching(name, section.tasks, opened.sizes)
         found[name] = dict(shared, tasks=names, section=section.to_dict(), rows_per_shard=pack.rows_per_shard)
     if pack.validation_documents:
@@ -137,11 +138,13 @@ def plan_of(job, config, component: str, values: Mapping) -> pack_plan.Plan:
         plan = pack_plan.validation_plan(draws, config.pack, fingerprint, config.seed)
         logging.info("plan of %s: up to %d documents of %d slices", component, values["documents"], len(draws))
     else:
-        measured, section = {}, config.pack.components[component]
-        with progress.follow(f"tasks of {component} measured", len(values["tasks"]), lambda: len(measured)):
+        found, section = {}, ConfigDict(values["section"])
+        with progress.follow(f"tasks of {component} measured", len(values["tasks"]), lambda: len(found)):
             for name in values["tasks"]:
-                measured[name] = pack_draws.measure(opened, name)
-        plan = pack_plan.training_plan(component, section, measured, config.pack, fingerprint, config.seed)
+                size = opened.sizes[name]
+                found[name] = sizes.measured(opened.corpus, opened.tokenizer, config.rendering, name, size).tokens
+        classes = {name: opened.corpus.tasks[name].resource_class for name in found}
+        plan = pack_plan.training_plan(component, section, found, classes, config.pack, fingerprint, config.seed)
         tell(plan, section)
     folder.mkdir(parents=True, exist_ok=True)
     pack_plan.write(folder, plan)

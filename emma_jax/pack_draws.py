@@ -17,10 +17,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 import data_tasks
-from data_tasks import mixtures, preprocessors, tasks
+from data_tasks import sizes
 from emma_jax import manifest, pack_plan, tokenizer
-
-SAMPLE_RECORDS = 500  # that a task's tokens per byte are measured on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Opened(NamedTuple):
     corpus: manifest.Manifest
     tokenizer: tokenizer.Tokenizer
     rendering: ConfigDict
-    sizes: Mapping[str, mixtures.Size]
+    sizes: Mapping[str, sizes.Size]
 
 
 @functools.cache
@@ -71,29 +69,7 @@ def open_tasks(job: Job) -> Opened:
     data_tasks.register(
         corpus, vocabulary, sections.rendering, mixture=sections.mixture, components=sections.components
     )
-    return Opened(corpus, vocabulary, sections.rendering, tasks.sizes(corpus, sections.rendering))
-
-
-def measure(opened: Opened, name: str) -> float:
-    """Tokens in one epoch of a task, from the bytes in the manifest and the tokens per byte of some records.
-
-    Opens no pipeline, as that takes a hundred times as long.
-    """
-    size = opened.sizes[name]
-    kind, _, codes = name.partition(".")
-    entry = opened.corpus.tasks[name]
-    records = next(opened.corpus.read(entry, "train"), None)
-    if not size.documents or not records:
-        return 0.0
-    sample = records.take(np.arange(0, len(records), -(-len(records) // SAMPLE_RECORDS)))
-    if kind == "pair":
-        around = [preprocessors.frame(code, opened.rendering) for code in codes.split("-")]
-        sides = zip(sample["src_text"].to_pylist(), sample["tgt_text"].to_pylist(), strict=True)
-        texts = ["".join(a.before + text + a.after for a, text in zip(around, pair, strict=True)) for pair in sides]
-    else:
-        texts = sample["text"].to_pylist()
-    tokens_per_byte = sum(map(len, opened.tokenizer.encode_batch(texts))) / sum(len(text.encode()) for text in texts)
-    return tokens_per_byte * size.bytes + size.documents  # EOS of a document is no byte
+    return Opened(corpus, vocabulary, sections.rendering, sizes.of_corpus(corpus, sections.rendering))
 
 
 def validation_draws(opened: Opened, names: Sequence[str], num_documents: int) -> list[pack_plan.Draw]:

@@ -72,15 +72,21 @@ def fingerprint(**dependencies) -> str:
     return hashlib.sha256(json.dumps([store.VERSION, dependencies], sort_keys=True).encode()).hexdigest()
 
 
-def training_plan(component: str, section, sizes: Mapping[str, float], pack, fingerprint: str, seed: int) -> Plan:
-    """The plan for a component whose tasks have `sizes` tokens; its `section` and `pack` are of the config.
+def training_plan(
+    component: str, section, sizes: Mapping[str, float], classes: Mapping[str, str], pack, fingerprint: str, seed: int
+) -> Plan:
+    """The plan for a component whose tasks have `sizes` tokens and are of `classes`.
 
-    Raises ValueError if no task has a document.
+    `section` is the component's, with its tokens told, and `pack` is config.pack.
+
+    Raises ValueError if no task has a document, or the section cannot be followed.
     """
-    tokens = shares.divide(
-        list(sizes.values()), section.tokens, section.policy, section.temperature, section.max_epochs
-    )
-    total = float(tokens.sum())
+    task_classes = [classes[name] for name in sizes]
+    try:
+        tokens = shares.whole(shares.divide(list(sizes.values()), task_classes, section.tokens, section))
+    except ValueError as error:
+        raise ValueError(f"config.pack.components.{component}: {error}") from error
+    total = sum(tokens)
     if not total:
         raise ValueError(f"the tasks of the component {component} have no documents; look at {section.tasks!r}")
     row_tokens = pack.rows_per_shard * pack.row_length
@@ -93,8 +99,8 @@ def training_plan(component: str, section, sizes: Mapping[str, float], pack, fin
         num_shards=max(1, math.ceil(total / row_tokens)),
         buckets_per_shard=math.ceil(min(row_tokens, total) / exchange.BUCKET_IDS),
         draws=tuple(
-            Draw(name, name, max(1, round(wanted)), size, wanted / total)
-            for (name, size), wanted in zip(sizes.items(), tokens.tolist(), strict=True)
+            Draw(name, name, wanted, size, wanted / total)
+            for (name, size), wanted in zip(sizes.items(), tokens, strict=True)
             if wanted
         ),
     )

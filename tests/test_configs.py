@@ -39,7 +39,7 @@ def test_the_models_differ_in_rope_scaling_only():
 
 
 def test_the_second_mixture_is_the_first_without_parallel_text():
-    first = {name: share for name, share in bilingual.MIX_1.items() if name != "bilingual"}
+    first = {name: share for name, share in base.MIX_1.items() if name != "bilingual"}
     for name, share in first.items():
         # Published shares have one decimal.
         assert monolingual.MIX_2[name] == pytest.approx(100 * share / sum(first.values()), abs=0.15)

@@ -15,7 +15,7 @@ import tiny_corpus
 
 import data_tasks
 from configs import base
-from data_tasks import inspect, mixtures, preprocessors, tasks
+from data_tasks import inspect, mixtures, rendering, sizes, tasks
 from data_tasks.vocabulary import TokenizerVocabulary
 from emma_jax import tokenizer, train_tokenizer
 
@@ -35,9 +35,9 @@ def trained(tmp_path_factory):
 def register(trained):
     """A function that registers a corpus and returns the names; keywords change config.rendering."""
 
-    def register(corpus, mixture=None, components=None, text=trained, **rendering):
+    def register(corpus, mixture=None, components=None, text=trained, **changes):
         config = base.get_config()
-        config.rendering.update(rendering)
+        config.rendering.update(changes)
         return data_tasks.register(corpus, text, config.rendering, mixture=mixture or {}, components=components or {})
 
     return register
@@ -111,7 +111,7 @@ def test_direction_is_a_matter_of_training_only(register, trained, tmp_path):
     assert 8 < sum(way for way, _ in found) < 32
     assert sorted(sum((numbers(lines) for _, lines in found), []), key=int) == [str(i) for i in range(400)]
     assert found == documents(trained, seed=3)
-    for policy in preprocessors.DIRECTIONS:
+    for policy in rendering.DIRECTIONS:
         register(corpus, direction=policy)
         assert [way for way, _ in documents(trained, split="validation")] == [0, 1]
 
@@ -262,33 +262,33 @@ def test_mixtures_realise_shares_of_tokens(register, tmp_path):
 
 
 def test_rates_follow_sizes_temperature_and_epochs():
-    sizes = {
-        "mono.a": mixtures.Size(10, 40 * 99),
-        "mono.b": mixtures.Size(1000, 400 * 9),
-        "pair.c": mixtures.Size(0, 0),
+    found = {
+        "mono.a": sizes.Size(10, 40 * 99),
+        "mono.b": sizes.Size(1000, 400 * 9),
+        "pair.c": sizes.Size(0, 0),
     }
     section = base.component("mono.*", 100, temperature=2.0)
-    rates = mixtures.rates(sizes, {}, {"x": section})["component.x"]
-    tokens = {task: rate * sizes[task].tokens / sizes[task].documents for task, rate in rates.items()}
+    rates = mixtures.rates(found, {}, {}, {"x": section})["component.x"]
+    tokens = {task: rate * found[task].tokens / found[task].documents for task, rate in rates.items()}
     assert sum(tokens.values()) == pytest.approx(1)
-    ratio = (sizes["mono.a"].tokens / sizes["mono.b"].tokens) ** 0.5
+    ratio = (found["mono.a"].tokens / found["mono.b"].tokens) ** 0.5
     assert tokens["mono.a"] / tokens["mono.b"] == pytest.approx(ratio)
     section.update(tokens=2500, max_epochs=1.0)
-    rates = mixtures.rates(sizes, {}, {"x": section})["component.x"]
+    rates = mixtures.rates(found, {}, {}, {"x": section})["component.x"]
     assert rates["mono.a"] == pytest.approx(10 / 2500)
     with pytest.raises(ValueError, match="components.x has no documents"):
-        mixtures.rates(sizes, {}, {"x": base.component("pair.*", 100)})
+        mixtures.rates(found, {}, {}, {"x": base.component("pair.*", 100)})
 
 
 def test_sizes_are_estimated_from_the_manifest(register, tmp_path):
-    for direction in preprocessors.DIRECTIONS:
+    for direction in rendering.DIRECTIONS:
         config = base.get_config()
         config.rendering.direction = direction
         corpus = tiny_corpus.standard(tmp_path, rows=44)
         register(corpus, direction=direction)
         for name in (PAIR, "mono.kor_Hang"):
             found = list(tasks.examples(name, "train", seed=0))
-            size = tasks.sizes(corpus, config.rendering)[name]
+            size = sizes.of_corpus(corpus, config.rendering)[name]
             assert size.documents == len(found)
             if direction != "random" or name != PAIR:
                 assert size.bytes == sum(example["bytes"] for example in found)

@@ -14,6 +14,7 @@ import synthetic
 import tiny_corpus
 
 from configs import base
+from data_tasks import sizes
 from data_tasks import tasks as corpus_tasks
 from emma_jax import (
     exchange,
@@ -24,7 +25,6 @@ from emma_jax import (
     pack_plan,
     pack_stages,
     packing,
-    shares,
     store,
     tokenizer,
 )
@@ -181,11 +181,11 @@ def test_realised_shares_are_the_declared_ones(make_config, max_epochs):
     pack.main(config)
     found = store.load(config.pack.folder, "monolingual")
     assert found.tokens == pytest.approx(4000, abs=4 * 70 / 2)
-    sizes = {task.name: sum(map(len, texts(task.name[5:], 200)[: SIZES[task.name[5:]]])) for task in found.tasks}
+    letters = {task.name: sum(map(len, texts(task.name[5:], 200)[: SIZES[task.name[5:]]])) for task in found.tasks}
     for task in found.tasks:
         document = 70  # the longest; the last one is taken or left, whichever is nearer
         assert abs(task.tokens - task.share * found.tokens) <= max(0.01 * task.share * found.tokens, document / 2)
-        assert task.tokens <= max_epochs * (sizes[task.name] + SIZES[task.name[5:]]) + document
+        assert task.tokens <= max_epochs * (letters[task.name] + SIZES[task.name[5:]]) + document
     by_name = {task.name[5:]: task.share for task in found.tasks}
     if max_epochs == 3.0:  # nothing is at its limit: shares are square roots of sizes
         assert by_name["deu_Latn"] / by_name["eng_Latn"] == pytest.approx(2, rel=0.1)
@@ -449,25 +449,12 @@ def test_buckets_of_the_exchange_hold_every_document_once(tmp_path, monkeypatch)
     assert exchange.counts(tmp_path) == {0: {"documents": 60}, 3: {"documents": 60}}
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_tokens_are_divided_up_to_the_limits(seed):
-    rng = np.random.default_rng(seed)
-    sizes = rng.lognormal(5, 3, 200)
-    budget, temperature, max_epochs = rng.uniform(0.1, 3) * sizes.sum(), rng.uniform(1, 5), rng.uniform(1, 4)
-    tokens = shares.divide(sizes, budget, "temperature", temperature, max_epochs)
-    limits = sizes * max_epochs
-    assert tokens.sum() == pytest.approx(min(budget, limits.sum()))
-    assert (tokens <= limits * (1 + 1e-9)).all()
-    rates = tokens / sizes ** (1 / temperature)
-    free = tokens < limits * (1 - 1e-9)
-    if free.any():
-        assert np.allclose(rates[free], rates[free][0])
-        assert (rates[~free] <= rates[free][0] * (1 + 1e-9)).all()
-
-
 def test_sizes_are_estimated_from_a_sample_and_the_manifest(packed, monkeypatch):
     job = pack_draws.Job("", packed.corpus.folder, packed.tokenizer.folder, pack.sections(packed))
-    monkeypatch.setattr(pack_draws, "SAMPLE_RECORDS", 10)
+    monkeypatch.setattr(sizes, "SAMPLE_RECORDS", 10)
+    opened = pack_draws.open_tasks(job)
     for component in ("monolingual", "bilingual"):
         for task in store.load(packed.pack.folder, component).tasks:
-            assert pack_draws.measure(pack_draws.open_tasks(job), task.name) == pytest.approx(task.tokens, rel=0.15)
+            size = opened.sizes[task.name]
+            found = sizes.measured(opened.corpus, opened.tokenizer, packed.rendering, task.name, size)
+            assert found.tokens == pytest.approx(task.tokens, rel=0.15)

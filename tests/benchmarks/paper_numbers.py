@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import llama3_vocabulary
 
-from configs import base, bilingual
+from configs import base
 from emma_jax import languages, paper_corpus, text_rates, tokenizer
 from emma_jax.corpus import scripts
 
@@ -110,7 +110,7 @@ def corpus(folder: str) -> None:
         total = sum(size(code, tokens) for code, tokens in sides)
         rows.append([f"pair.{row['lang_pair']}", row["src_num_texts"], row["tot_num_tokens"], whole(total)])
     for kind, names in COLLECTIONS.items():
-        size = bilingual.MIX_1[kind] / 100 * base.PAPER_TOKENS * text_rates.BYTES_PER_TOKEN / len(names)
+        size = base.MIX_1[kind] / 100 * base.STEPS * base.STEP_TOKENS * text_rates.BYTES_PER_TOKEN / len(names)
         sizes = (size / DOCUMENT_BYTES, size / text_rates.of(languages.ENGLISH).bytes_per_word, size)
         rows += [[f"{kind}.{name}", *map(whole, sizes)] for name in names]
     write(FOLDER / paper_corpus.FILE, ["task", "rows", "tokens", "bytes"], sorted(rows))
