@@ -13,9 +13,9 @@ from etils import epath
 
 from emma_jax import languages
 from emma_jax.corpus import overview
-from emma_jax.corpus.overview import short
 from emma_jax.corpus.statistics import plural
 from emma_jax.manifest import SPLITS, Entry, Manifest, Split
+from emma_jax.reporting import elements
 
 FILE_NAME = "README.md"
 LINE_LENGTH = 100
@@ -149,7 +149,7 @@ def _sizes(manifest: Manifest) -> str:
         total = overview.total(found.values())
         if found:
             splits = [f"{overview.total(found.values(), [split]).rows:,}" for split in SPLITS]
-            size = short(total.bytes, overview.BYTES)
+            size = elements.short(total.bytes, elements.BYTES)
             rows.append([label, f"{total.number:,}", *splits, f"{total.tokens:,}", size])
     head = ["", "number", "rows for training", "rows for validation", "tokens", "size of text"]
     return "\n".join(["## How much", "", *_table(head, rows, numbers=5)])

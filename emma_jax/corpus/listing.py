@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from emma_jax import languages
 from emma_jax.corpus import overview, statistics
 from emma_jax.manifest import SPLITS, Entry, Manifest
+from emma_jax.reporting import elements
 from emma_jax.reporting.markup import Markup, join, tag
 
 MAX_LISTED = 10_000  # of what sources can have without end: codes that are no codes, and bad files
@@ -27,28 +28,6 @@ CSS = """
 .entries td:first-child, td.code { font-family: ui-monospace, monospace; font-size: 12px; }
 .entries td:nth-child(2) { max-width: 14em; overflow: hidden; text-overflow: ellipsis; }
 td.long { white-space: normal; overflow-wrap: anywhere; min-width: 12em; }
-.filter { font: inherit; padding: 5px 9px; width: 24em; max-width: 100%; margin: 0 10px 8px 0; color: var(--ink);
-  background: var(--band); border: 1px solid var(--rule); border-radius: 6px; }
-"""
-
-# Filters the rows of a table by words that must all be in a row.
-SCRIPT = """
-for (const table of document.querySelectorAll("table.filtered")) {
-  const rows = [...table.tBodies[0].rows], texts = rows.map(row => row.textContent.toLowerCase());
-  const box = document.createElement("input"), shown = document.createElement("span");
-  box.type = "search"; box.className = "filter"; box.placeholder = box.ariaLabel = table.dataset.filter;
-  shown.className = "note"; shown.setAttribute("role", "status");
-  table.parentNode.before(box, shown);
-  box.addEventListener("input", () => {
-    const words = box.value.toLowerCase().split(" ");
-    let count = 0;
-    rows.forEach((row, number) => {
-      row.hidden = !words.every(word => texts[number].includes(word));
-      count += !row.hidden;
-    });
-    shown.textContent = `${count.toLocaleString("en")} of ${rows.length.toLocaleString("en")}`;
-  });
-}
 """
 
 
@@ -61,7 +40,7 @@ def entries(manifest: Manifest, kind: str) -> Markup:
     rows = [_entry(manifest, kind, name) for name in sorted(sizes, key=lambda name: (-sizes[name], name))]
     first = dict(languages=("code", "language"), pairs=("pair", "languages"), collections=("collection", "kind"))[kind]
     head = [*first, "class", "read", "clean", "distinct", *SPLITS, "tokens", "size", "rows by source"]
-    return _table(head, rows, "entries", "Filter by code, name, class or source")
+    return elements.table(head, rows, "entries", "Filter by code, name, class or source")
 
 
 def _entry(manifest: Manifest, kind: str, name: str) -> list[str | Markup]:
@@ -74,14 +53,14 @@ def _entry(manifest: Manifest, kind: str, name: str) -> list[str | Markup]:
     records = [manifest.records[stage].get(name, 0) if stage in manifest.records else None for stage in overview.STAGES]
     rows = [entry.splits[split].rows if split in entry.splits else 0 for split in SPLITS]
     total = overview.total([entry])
-    size = tag("td", overview.short(total.bytes, overview.BYTES), data_value=total.bytes)
+    size = tag("td", elements.short(total.bytes, elements.BYTES), data_value=total.bytes)
     return [name, label, entry.resource_class, *map(number, (*records, *rows, total.tokens)), size, _sources(entry)]
 
 
 def _sources(entry: Entry) -> str:
     most = sorted(entry.sources.items(), key=lambda item: (-item[1], item[0]))
     rest = [f"{len(most) - MAX_SOURCES:,} more"] if len(most) > MAX_SOURCES else []
-    return ", ".join([*(f"{source} {overview.short(rows)}" for source, rows in most[:MAX_SOURCES]), *rest])
+    return ", ".join([*(f"{source} {elements.short(rows)}" for source, rows in most[:MAX_SOURCES]), *rest])
 
 
 def refused_codes(manifest: Manifest) -> Markup:
@@ -130,7 +109,7 @@ def sources(manifest: Manifest) -> Markup:
         counts = [number(count) for count in (*counted, *left, bad)]
         long = tag("td", manifest.licences.get(source, NOTHING), class_="long")
         rows.append([source, described.get("reader", NOTHING), long, asked or NOTHING, *counts])
-    return _table(head, rows, "sources")
+    return elements.table(head, rows, "sources")
 
 
 def number(value: int | None) -> str:
@@ -147,20 +126,4 @@ def _limited(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str, code
     ]  # fmt: skip
     rest = len(rows) - MAX_LISTED
     note = tag("p", f"{rest:,} more are in manifest.json.", class_="note") if rest > 0 else Markup()
-    return join([_table(head, cells, kind, "Filter"), note])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "", words: str | None = None) -> Markup:
-    """A table that can be sorted, and filtered where `words` say by what; cells that are markup are whole cells."""
-    if not rows:
-        return Markup()
-    body = (tag("tr", *(cell if isinstance(cell, Markup) else tag("td", cell) for cell in row)) for row in rows)
-    filtered = "filtered" if words and len(rows) > 10 else ""
-    table = tag(
-        "table",
-        tag("thead", tag("tr", *(tag("th", name) for name in head))),
-        tag("tbody", *body),
-        class_=" ".join(filter(None, ["sortable", kind, filtered])),
-        data_filter=words if filtered else None,
-    )
-    return tag("div", tag("div", table, class_="scroll"), class_="tall")
+    return join([elements.table(head, cells, kind, "Filter"), note])

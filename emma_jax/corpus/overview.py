@@ -24,7 +24,6 @@ MEANINGS = {
     "duplicate": "Equal to another record.",
     "held_out_text": "Would be for training, and has a text that is held out for validation.",
 }
-COUNT, BYTES = ("", "k", "M", "B", "T"), (" B", " kB", " MB", " GB", " TB")
 
 
 class Total(NamedTuple):
@@ -155,18 +154,6 @@ def tag(code: str) -> str:
     """
     entry = languages.entry(code[:3])
     return entry.part1 if entry and entry.part1 else code[:3]
-
-
-def short(number: float, units: Sequence[str] = COUNT) -> str:
-    """A number in three digits, with a unit.
-
-    >>> short(15), short(426_900_000_000), short(999_950), short(1_234, BYTES)
-    ('15', '427B', '1M', '1.23 kB')
-    """
-    place = 0
-    while number >= 999.5 and place + 1 < len(units):
-        number, place = number / 1000, place + 1
-    return f"{number:.3g}{units[place]}"
 
 
 def title(manifest: Manifest) -> str:

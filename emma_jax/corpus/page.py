@@ -9,10 +9,10 @@ from etils import epath
 
 from emma_jax import languages
 from emma_jax.corpus import filters, listing, overview
-from emma_jax.corpus.overview import Dropped, short
+from emma_jax.corpus.overview import Dropped
 from emma_jax.corpus.statistics import CLEAN, CODES, DEDUPLICATE, READ
 from emma_jax.manifest import SPLITS, Manifest
-from emma_jax.reporting import style
+from emma_jax.reporting import elements
 from emma_jax.reporting.markup import Markup, join, tag
 
 FILE_NAME = "corpus.html"
@@ -32,21 +32,12 @@ STAGE_TITLES = {
     overview.DEDUPLICATE_TEXTS: "Deduplication: texts",
     overview.DEDUPLICATE_PAIRS: "Deduplication: pairs",
 }
-BAR = 60  # percent of its column that the longest bar takes; the rest is for its number
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}  # -> their pictures
 
 CSS = """
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(135px, 1fr)); }
 nav a { margin-right: 16px; white-space: nowrap; }
 a { color: var(--s1); }
 .figures figure { margin-bottom: 6px; }
-.bars { width: 100%; }
-.bars th { white-space: nowrap; font-weight: 600; width: 1%; }
-.bars thead th { cursor: default; }
-.bars small { font-weight: 400; color: var(--soft); margin-left: 8px; }
-.bars td { width: 33%; min-width: 110px; }
-.bars i { display: inline-block; height: 11px; min-width: 1px; border-radius: 2px; background: var(--c);
-  margin-right: 6px; }
 .drop { border-bottom: 1px solid var(--rule); padding: 5px 0; }
 .drop > span { margin-left: 16px; width: calc(100% - 16px); }
 .drop summary { cursor: pointer; }
@@ -61,9 +52,6 @@ a { color: var(--s1); }
 .examples th { font: 12px/1.9 ui-monospace, monospace; width: 9em; }
 .examples td.text { min-width: 9em; }
 @media (max-width: 700px) {
-  .bars small { display: block; margin: 0; }
-  .bars th { white-space: normal; }
-  .bars td { min-width: 84px; }
   .drop summary > span, .drop > span { grid-template-columns: 1fr 7em 5em; }
   .drop small { grid-column: 1 / -1; }
 }
@@ -97,15 +85,7 @@ def html(manifest: Manifest) -> str:
     links = [tag("a", title, href=f"#{_anchor(title)}") for title in sections]
     body = [tag("h1", overview.title(manifest)), _tiles(manifest), tag("nav", *_separated(links))]
     body += [tag("section", tag("h2", title, id=_anchor(title)), inner) for title, inner in sections.items()]
-    head = [
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", overview.title(manifest)),
-        tag("style", Markup(style.CSS + listing.CSS + CSS)),
-    ]
-    script = tag("script", Markup(style.SCRIPT + listing.SCRIPT))
-    whole = tag("html", tag("head", *head), tag("body", tag("main", *body), script), lang="en")
-    return f"<!doctype html>\n{whole}\n"
+    return elements.html(overview.title(manifest), body, listing.CSS + CSS)
 
 
 def _tiles(manifest: Manifest) -> Markup:
@@ -113,17 +93,17 @@ def _tiles(manifest: Manifest) -> Markup:
     everything = overview.total(manifest.tasks.values())
     tiles = [
         (f"{text.number:,}", "languages with text"),
-        (short(text.tokens), "tokens of text"),
+        (elements.short(text.tokens), "tokens of text"),
         (f"{pairs.number:,}", "language pairs"),
-        (short(pairs.rows), "sentence pairs"),
-        (short(pairs.tokens), "tokens of pairs, both sides"),
-        (short(everything.bytes, overview.BYTES), "of text in all"),
+        (elements.short(pairs.rows), "sentence pairs"),
+        (elements.short(pairs.tokens), "tokens of pairs, both sides"),
+        (elements.short(everything.bytes, elements.BYTES), "of text in all"),
         (f"{len(manifest.sources or manifest.licences):,}", "sources"),
         (f"{len(manifest.bad_files):,}", "bad files"),
     ]
     if manifest.collections:
-        tiles.insert(5, (short(overview.total(manifest.collections.values()).tokens), "tokens of collections"))
-    return tag("div", *(tag("div", tag("b", value), tag("span", label)) for value, label in tiles), class_="tiles")
+        tiles.insert(5, (elements.short(overview.total(manifest.collections.values()).tokens), "tokens of collections"))
+    return elements.tiles(tiles)
 
 
 def _stages(manifest: Manifest) -> Markup:
@@ -133,10 +113,10 @@ def _stages(manifest: Manifest) -> Markup:
         most = max(records.values())
         if most:
             rows = [
-                (STAGE_LABELS[stage], "", [(count, most, f"{short(count)} ({_share(count / most)})")])
+                (STAGE_LABELS[stage], "", [(count, most, f"{elements.short(count)} ({elements.share(count / most)})")])
                 for stage, count in records.items()
             ]
-            figures.append(_figure(label, _bars(["", "records"], rows)))
+            figures.append(elements.figure(label, elements.bars(["", "records"], rows)))
     note = (
         "Records that were left after each stage, and their share of those read, without those whose language code was "
         "refused. Pairs that are aligned by message were made from sentences that were clean."
@@ -153,12 +133,16 @@ def _classes(manifest: Manifest) -> Markup:
         groups = overview.by_class(getattr(manifest, kind).values(), classes)
         number, tokens = (max(getattr(group, key) for group in groups.values()) for key in ("number", "tokens"))
         if number:
-            least = {name: f"from {short(limit)}" if limit else "fewer" for name, limit in classes}
+            least = {name: f"from {elements.short(limit)}" if limit else "fewer" for name, limit in classes}
             rows = [
-                (name, least[name], [_counted(group.number, number), (group.tokens, tokens, short(group.tokens))])
+                (
+                    name,
+                    least[name],
+                    [elements.counted(group.number, number), (group.tokens, tokens, elements.short(group.tokens))],
+                )
                 for name, group in groups.items()
-            ]
-            figures.append(_figure(label, _bars(["class", "number", "tokens"], rows)))
+            ]  # fmt: skip
+            figures.append(elements.figure(label, elements.bars(["class", "number", "tokens"], rows)))
     return tag("div", *figures, class_="figures") if figures else Markup()
 
 
@@ -169,13 +153,13 @@ def _scripts(manifest: Manifest) -> Markup:
     most = [max(getattr(script, key) for script in scripts) for key in ("languages", "tokens", "pairs")]
     rows = [
         (script.name, script.code, [
-            _counted(script.languages, most[0]),
-            (script.tokens, most[1], short(script.tokens)),
-            _counted(script.pairs, most[2]),
+            elements.counted(script.languages, most[0]),
+            (script.tokens, most[1], elements.short(script.tokens)),
+            elements.counted(script.pairs, most[2]),
         ])
         for script in scripts
     ]  # fmt: skip
-    return _bars(["script", "languages", "tokens of text", "pairs with one of them"], rows)
+    return elements.bars(["script", "languages", "tokens of text", "pairs with one of them"], rows)
 
 
 def _dropped(manifest: Manifest) -> Markup:
@@ -204,7 +188,7 @@ def _reason(dropped: Dropped) -> Markup:
         "span",
         tag("b", dropped.reason.replace("_", " ")),
         tag("em", f"{dropped.records:,}"),
-        tag("em", _share(dropped.share)),
+        tag("em", elements.share(dropped.share)),
         tag("small", overview.meaning(dropped.reason, dropped.stage)),
     )
     if not dropped.examples:
@@ -239,40 +223,6 @@ def _notes(manifest: Manifest) -> Markup:
         f"{manifest.fingerprint[:12]}. manifest.json has all of this for programs.",
     ]
     return tag("ul", *(tag("li", item) for item in items))
-
-
-def _bars(head: Sequence[str], rows: Iterable[tuple[str, str, Sequence[tuple[int, int, str]]]]) -> Markup:
-    """A table of bars: each row has a label, a small one, and (value, longest value, text) for each column."""
-    body = []
-    for label, small, cells in rows:
-        drawn = []
-        for column, (value, longest, text) in enumerate(cells, 1):
-            width = f"width:{BAR * value / max(longest, 1):.2f}%"
-            bar = tag("i", class_=f"c{column}", style=width) if value else Markup()
-            drawn.append(tag("td", bar, text))
-        body.append(tag("tr", tag("th", label, *([tag("small", small)] if small else [])), *drawn))
-    names = tag("thead", tag("tr", *(tag("th", name) for name in head)))
-    return tag("div", tag("table", names, tag("tbody", *body), class_="bars"), class_="scroll")
-
-
-def _counted(value: int, longest: int) -> tuple[int, int, str]:
-    return value, longest, f"{value:,}"
-
-
-def _figure(title: str, inner: Markup) -> Markup:
-    return tag("figure", tag("figcaption", title), inner)
-
-
-def _share(value: float) -> str:
-    """A share in percent, with more digits where it is small.
-
-    >>> _share(1.0), _share(0.0276), _share(0.0000123), _share(1e-9)
-    ('100%', '2.8%', '0.0012%', '<0.0001%')
-    """
-    percent = 100 * value
-    if 0 < percent < 0.0001:
-        return "<0.0001%"
-    return f"{percent:.2g}%" if percent < 10 else f"{percent:.0f}%"
 
 
 def _anchor(title: str) -> str:
