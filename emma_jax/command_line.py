@@ -23,21 +23,29 @@ FREE_SECTIONS = ("corpus.sources", "pack.components", "mixture")  # keys of thes
 def run(
     main: Callable,
     *,
-    config: bool = True,
+    config: bool | str = True,
     flag_help: Mapping[str, str] | None = None,
+    switch_help: Mapping[str, str] | None = None,
     positional: str = "",
     more: str = "",
 ):
     """Calls `main(config, **flags)` with what the command line says and exits; never returns.
 
-    `flag_help` maps string flags to their help; a flag that is not given arrives as "". With `positional`, one
-    argument without a dash is required and arrives under that name; with `more`, those after it arrive as a tuple.
+    `config` says whether there is a config, or the file of that which is taken if none is given.
+    `flag_help` maps string flags to their help; a flag that is not given arrives as "". `switch_help` is of flags that
+    are given or not, and arrive as that. With `positional`, one argument without a dash is required and arrives under
+    that name; with `more`, those after it arrive as a tuple.
     """
     for name, text in (flag_help or {}).items():
         flags.DEFINE_string(name, "", text)
+    for name, text in (switch_help or {}).items():
+        flags.DEFINE_boolean(name, False, text)
+    own = [*(flag_help or {}), *(switch_help or {})]
     if config:
-        config_flags.DEFINE_config_file("config", None, "the run, as FILE.py[:argument]", lock_config=True)
-    for name in [*(flag_help or {}), *(["config"] if config else [])]:
+        config_flags.DEFINE_config_file(
+            "config", config if isinstance(config, str) else None, "the run, as FILE.py[:argument]", lock_config=True
+        )
+    for name in [*own, *(["config"] if config else [])]:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # so that --help shows it
 
     def parse(arguments: list[str]) -> list[str]:
@@ -50,7 +58,7 @@ def run(
             _fail(_flags_error(_with_equals(arguments), error))
 
     def start(arguments: list[str]) -> None:
-        values = {name: getattr(flags.FLAGS, name) for name in (flag_help or {})}
+        values = {name: getattr(flags.FLAGS, name) for name in own}
         try:
             if len(arguments) < 1 + bool(positional) or (not more and len(arguments) > 1 + bool(positional)):
                 raise ValueError(

@@ -8,6 +8,7 @@ and what was changed, and nothing else.
 import contextlib
 import json
 import os
+import pathlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -16,15 +17,34 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from data_tasks import mixtures, sizes
-from emma_jax import command_line, exchange, manifest, pack_plan, progress, store, tokenizer
+from emma_jax import (
+    command_line,
+    exchange,
+    manifest,
+    pack_budget,
+    pack_page,
+    pack_plan,
+    paper_corpus,
+    progress,
+    store,
+    tokenizer,
+)  # fmt: skip
 
 
-def main(config) -> None:
-    """Packs the components of `config.pack.components`, and validation documents of all their tasks."""
+def main(config, plan: bool = False) -> None:
+    """Packs the components of `config.pack.components`, and validation documents of all their tasks.
+
+    With `plan`, says how much of what that would be, and writes nothing else.
+    """
+    check(config)
+    if plan:
+        write_plan(config)
+        return
     command_line.require_extra("data", "seqio", "tensorflow")
     command_line.require_extra("corpus", "apache_beam")
-    check(config)
     begun = time.monotonic()
+    if config.corpus.folder == paper_corpus.NAME:
+        raise ValueError(f"{paper_corpus.NAME!r} is a corpus of numbers, which can only be planned with: add --plan")
     manifest.load(config.corpus.folder)
     tokenizer.load(config.tokenizer.folder)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow raises is enough
@@ -50,6 +70,20 @@ def main(config) -> None:
     logging.info("%d components are in %s; %.0f s", len(components), config.pack.folder, time.monotonic() - begun)
 
 
+def write_plan(config) -> None:
+    """Prints the plan of a config and writes it beside the rows, as numbers and as a page."""
+    begun, budget = time.monotonic(), pack_budget.make(config)
+    folder = pathlib.Path(config.pack.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    print(pack_budget.summary(budget))
+    for ending, content in (("json", pack_budget.to_json(budget)), ("html", pack_page.html(budget))):
+        (folder / f"plan-{budget.run}.{ending}").write_text(content, encoding="utf-8")
+    logging.info(
+        "%d tasks planned in %.1f s; every one of them: %s",
+        len(budget.tasks), time.monotonic() - begun, folder / f"plan-{budget.run}.html",
+    )  # fmt: skip
+
+
 def sections(config) -> str:
     """What defines the tasks of a config, as JSON."""
     return json.dumps(
@@ -70,6 +104,7 @@ def check(config) -> None:
         raise ValueError(f"config.seed is {config.seed}; it must be 0 or more")
     if not config.pack.components:
         raise ValueError("config.pack.components is empty; give at least one component tasks and tokens")
+    mixtures.resolved(config.pack)
     for name in config.pack.components:
         if name == store.VALIDATION or not name.replace("_", "").replace("-", "").isalnum():
             raise ValueError(f"a component cannot be called {name!r}; take another word")
@@ -226,4 +261,4 @@ def finish(job, plan: pack_plan.Plan, vocabulary: tokenizer.Tokenizer) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, switch_help={"plan": "say what would be packed, and pack nothing"})

@@ -44,6 +44,8 @@ LAYERS = [
         "reference_loss",
         "safetensors_folder",
         "safetensors_file",
+        "pack_budget",
+        "pack_page",
         "pack_plan",
         "pack_draws",
         "pack_stages",

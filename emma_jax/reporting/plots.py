@@ -47,7 +47,9 @@ class Scale(NamedTuple):
     def ticks(self) -> list[float]:
         """Round values within the scale: about five, or the powers of ten."""
         if self.log:
-            return [10.0**power for power in range(math.ceil(math.log10(self.low)), int(math.log10(self.high)) + 1)]
+            first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
+            if first < last:
+                return [10.0**power for power in range(first, last + 1)]
         return round_values(self.low, self.high)
 
 
@@ -110,11 +112,19 @@ def line_plot(lines: Mapping[str, Sequence[tuple[float, float]]], colors: Mappin
     return _svg(x.end + 12, y.start + 40, parts)
 
 
-def scatter_plot(points: Mapping[str, Sequence[Point]], colors: Mapping[str, int], labels, log_x: bool) -> Markup:
-    """Dots by series over a common pair of axes, with a line at y = 0; a few that are far off are drawn at the edge."""
+def scatter_plot(
+    points: Mapping[str, Sequence[Point]], colors: Mapping[str, int], labels, log_x: bool, log_y: bool = False
+) -> Markup:
+    """Dots by series over a common pair of axes.
+
+    Where y is not logarithmic there is a line at 0, and a few dots that are far off are drawn at the edge.
+    """
     everything = [point for group in points.values() for point in group]
-    x, y = _scales([p.x for p in everything], [*_without_far_off([p.y for p in everything]), 0.0], log_x)
-    parts = [*_axes(x, y, labels), _line(x.start, y(0.0), x.end, y(0.0), "zero")]
+    ys = [p.y for p in everything]
+    x, y = _scales([p.x for p in everything], ys if log_y else [*_without_far_off(ys), 0.0], log_x, log_y)
+    parts = _axes(x, y, labels)
+    if not log_y:
+        parts.append(_line(x.start, y(0.0), x.end, y(0.0), "zero"))
     for name, group in points.items():
         for point in group:
             title = tag("title", f"{point.name} {name}: {point.y:.3g}")
@@ -134,11 +144,12 @@ def _without_far_off(values: Sequence[float]) -> list[float]:
     return sorted(values)[cut : len(values) - cut]
 
 
-def _scales(xs: Sequence[float], ys: Sequence[float], log_x: bool = False) -> tuple[Scale, Scale]:
+def _scales(xs: Sequence[float], ys: Sequence[float], log_x: bool = False, log_y: bool = False) -> tuple[Scale, Scale]:
     low, high = min(ys), max(ys)
     margin = 0.04 * ((high - low) or abs(high) or 1.0)
     edges = (min(xs) / 1.3, max(xs) * 1.3) if log_x else (min(xs), max(xs))
-    return Scale(*edges, 62.0, 528.0, log_x), Scale(low - margin, high + margin, 280.0, 12.0)
+    heights = (low / 1.3, high * 1.3) if log_y else (low - margin, high + margin)
+    return Scale(*edges, 62.0, 528.0, log_x), Scale(*heights, 280.0, 12.0, log_y)
 
 
 def _axes(x: Scale, y: Scale, labels: tuple[str, str]) -> list[Markup]:
