@@ -16,7 +16,7 @@ from emma_jax import command_line, languages, paper_corpus, tokenizer
 
 CONFIG = "configs/quickstart.py"
 SHOWN_DOCUMENTS = 2
-SHOWN_CHARACTERS, SHOWN_IDS = 3000, 1000  # of a document: books have a million
+SHOWN_CHARACTERS, SHOWN_IDS = 6000, 2000  # of a document: more than ten pairs have, and not all of a book
 
 
 def main(config: ConfigDict, task: str, split: str = "", documents: str = "") -> None:

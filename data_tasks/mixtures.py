@@ -93,7 +93,10 @@ def _component_rates(name, section, sizes: Mapping[str, Size], classes: Mapping[
     """Examples of each task for one token of the component."""
     tasks = matching(name, section.tasks, sizes)
     task_sizes, task_classes = [sizes[task].tokens for task in tasks], [classes.get(task, "") for task in tasks]
-    tokens = shares.divide(task_sizes, task_classes, section.tokens, section)
+    try:
+        tokens = shares.divide(task_sizes, task_classes, section.tokens, section)
+    except ValueError as error:
+        raise ValueError(f"config.pack.components.{name}: {error}") from error
     if not tokens.any():
         raise ValueError(f"config.pack.components.{name} has no documents to train on; look at {section.tasks!r}")
     return {

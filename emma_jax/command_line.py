@@ -31,22 +31,13 @@ def run(
 ):
     """Calls `main(config, **flags)` with what the command line says and exits; never returns.
 
-    `config` says whether there is a config, or the file of that which is taken if none is given.
-    `flag_help` maps string flags to their help; a flag that is not given arrives as "". `switch_help` is of flags that
-    are given or not, and arrive as that. With `positional`, one argument without a dash is required and arrives under
-    that name; with `more`, those after it arrive as a tuple.
+    `config` says whether there is a config, or names the file of the one that is taken if none is given. `flag_help`
+    maps string flags to their help; a flag that is not given arrives as "". `switch_help` is of flags that are given or
+    not, and arrive as that. With `positional`, one argument without a dash is required and arrives under that name;
+    with `more`, those after it arrive as a tuple.
     """
-    for name, text in (flag_help or {}).items():
-        flags.DEFINE_string(name, "", text)
-    for name, text in (switch_help or {}).items():
-        flags.DEFINE_boolean(name, False, text)
     own = [*(flag_help or {}), *(switch_help or {})]
-    if config:
-        config_flags.DEFINE_config_file(
-            "config", config if isinstance(config, str) else None, "the run, as FILE.py[:argument]", lock_config=True
-        )
-    for name in [*own, *(["config"] if config else [])]:
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # so that --help shows it
+    _define_flags(flag_help or {}, switch_help or {}, config)
 
     def parse(arguments: list[str]) -> list[str]:
         try:
@@ -84,6 +75,18 @@ def run(
     logging.use_absl_handler()
     logging.get_absl_handler().addFilter(_is_for_the_user)
     app.run(start, flags_parser=parse)
+
+
+def _define_flags(flag_help: Mapping[str, str], switch_help: Mapping[str, str], config: bool | str) -> None:
+    for name, text in flag_help.items():
+        flags.DEFINE_string(name, "", text)
+    for name, text in switch_help.items():
+        flags.DEFINE_boolean(name, False, text)
+    if config:
+        default = config if isinstance(config, str) else None
+        config_flags.DEFINE_config_file("config", default, "the run, as FILE.py[:argument]", lock_config=True)
+    for name in [*flag_help, *switch_help, *(["config"] if config else [])]:
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # so that --help shows it
 
 
 def require_extra(extra: str, *modules: str) -> None:

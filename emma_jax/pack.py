@@ -24,11 +24,12 @@ from emma_jax import (
     pack_budget,
     pack_page,
     pack_plan,
+    pack_summary,
     paper_corpus,
     progress,
     store,
     tokenizer,
-)  # fmt: skip
+)
 
 
 def main(config, plan: bool = False) -> None:
@@ -75,7 +76,7 @@ def write_plan(config) -> None:
     begun, budget = time.monotonic(), pack_budget.make(config)
     folder = pathlib.Path(config.pack.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    print(pack_budget.summary(budget))
+    print(pack_summary.summary(budget))
     for ending, content in (("json", pack_budget.to_json(budget)), ("html", pack_page.html(budget))):
         (folder / f"plan-{budget.run}.{ending}").write_text(content, encoding="utf-8")
     logging.info(

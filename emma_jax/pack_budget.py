@@ -1,20 +1,19 @@
-"""What a config would pack and a run would read of it, before anything is written: `plan-<run>.json` and its summary.
+"""What a config would pack and a run would read of it, before anything is written: `plan-<run>.json`.
 
 Owns the arithmetic from a run's tokens to tokens and epochs of each task, to bytes and hours. How tokens are divided is
-`shares`', the work itself `pack_plan`'s, the picture `pack_page`'s. Needs no TensorFlow and, for the paper's corpus, no
-text and no tokenizer.
+`shares`', the work itself `pack_plan`'s, what is said of it `pack_summary`'s and `pack_page`'s. Needs no TensorFlow
+and, for the paper's corpus, no text and no tokenizer.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import os
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from data_tasks import mixtures, rendering, sizes
-from emma_jax import pack_plan, paper_corpus, progress, tokenizer
-from emma_jax.reporting.elements import BYTES, short
+from emma_jax import manifest, pack_plan, paper_corpus, progress, tokenizer
 
 VERSION = 1
 FILL = 0.995  # of rows, by best fit at 8,192 tokens
@@ -68,6 +67,11 @@ class Component:
         """Tokens that the run reads of it."""
         return sum(task.run_tokens for task in self.tasks)
 
+    @property
+    def store_bytes(self) -> float:
+        """Of its shards."""
+        return self.tokens * ROW_TOKEN_BYTES
+
     def by_class(self) -> dict[str, tuple[Task, ...]]:
         """Tasks of each resource class, the largest class first."""
         order = sorted({task.resource_class for task in self.tasks}, key=lambda label: -self._largest(label))
@@ -97,6 +101,16 @@ class Budget:
         """Tokens in all rows."""
         return sum(component.tokens for component in self.components)
 
+    @property
+    def store_bytes(self) -> float:
+        """Of all shards."""
+        return self.tokens * ROW_TOKEN_BYTES
+
+    @property
+    def exchange_bytes(self) -> float:
+        """Of what is on its way to the shards, at most."""
+        return self.tokens * EXCHANGE_TOKEN_BYTES
+
     def rows(self, component: Component) -> int:
         """Rows that a component fills."""
         return math.ceil(component.tokens / (self.row_length * FILL))
@@ -115,19 +129,13 @@ def make(config) -> Budget:
     Raises ValueError for what `pack` would refuse of the config, the corpus and the tokenizer.
     """
     rendering.check(config.rendering)
-    components, corpus = mixtures.resolved(config.pack), paper_corpus.load(config.corpus.folder)
-    is_estimated = config.corpus.folder == paper_corpus.NAME
+    components, corpus = mixtures.resolved(config.pack), _corpus(config.corpus.folder)
+    run_tokens = config.train.steps * config.input_pipeline.batch_rows * config.pack.row_length
     known = sizes.of_corpus(corpus, config.rendering)
     classes = {name: entry.resource_class for name, entry in corpus.tasks.items()}
     mixtures.rates(known, classes, config.mixture, components)  # what cannot be mixed is refused
     names = {component: mixtures.matching(component, section.tasks, known) for component, section in components.items()}
-    used = list(dict.fromkeys(name for of_component in names.values() for name in of_component))
-    if is_estimated:
-        found = {name: sizes.estimated(name, known[name], config.rendering) for name in used}
-    else:
-        found = _measured(used, known, corpus, config)
-
-    run_tokens = config.train.steps * config.input_pipeline.batch_rows * config.pack.row_length
+    found = _token_sizes(dict.fromkeys(itertools.chain(*names.values())), known, corpus, config)
     planned = []
     for component, section in components.items():
         task_sizes = {name: found[name].tokens for name in names[component]}
@@ -137,8 +145,8 @@ def make(config) -> Budget:
             Task(draw.name, classes[draw.name], draw.size, draw.tokens, part * run_tokens * draw.share)
             for draw in plan.draws
         )
-        assumed = any(paper_corpus.ASSUMED in corpus.tasks[name].sources for name in names[component])
-        planned.append(Component(component, part, section.tokens, tasks, is_estimated and assumed))
+        assumed = any(corpus.tasks[name].sources.keys() == {paper_corpus.ASSUMED} for name in names[component])
+        planned.append(Component(component, part, section.tokens, tasks, assumed))
 
     text_bytes = sum(task.epochs * known[task.name].bytes for component in planned for task in component.tasks)
     return Budget(
@@ -148,14 +156,29 @@ def make(config) -> Budget:
         run_tokens=run_tokens,
         row_length=config.pack.row_length,
         components=tuple(sorted(planned, key=lambda component: -component.tokens)),
-        is_estimated=is_estimated,
+        is_estimated=_is_estimated(config),
         text_bytes=text_bytes,
         core_seconds=text_bytes / _bytes_per_core_second(found.values()),
         num_workers=config.pack.num_workers,
     )
 
 
-def _measured(names: Sequence[str], known, corpus, config) -> dict[str, sizes.Measured]:
+def _corpus(folder: str) -> manifest.Manifest:
+    try:
+        return paper_corpus.load(folder)
+    except ValueError as error:
+        name = paper_corpus.NAME
+        raise ValueError(f"{error}, or plan by the paper's numbers: --config.corpus.folder={name}") from error
+
+
+def _is_estimated(config) -> bool:
+    return config.corpus.folder == paper_corpus.NAME
+
+
+def _token_sizes(names: Iterable[str], known, corpus, config) -> dict[str, sizes.Measured]:
+    names = list(names)
+    if _is_estimated(config):
+        return {name: sizes.estimated(name, known[name], config.rendering) for name in names}
     text, found = tokenizer.load(config.tokenizer.folder), {}
     with progress.follow("tasks measured", len(names), lambda: len(found)):
         for name in names:
@@ -177,15 +200,15 @@ def to_json(budget: Budget) -> str:
         for key in ("run", "corpus", "steps", "run_tokens", "row_length", "is_estimated", "tokens", "text_bytes")
     }
     content |= {
-        "store_bytes": round(budget.tokens * ROW_TOKEN_BYTES),
-        "exchange_bytes": round(budget.tokens * EXCHANGE_TOKEN_BYTES),
+        "store_bytes": round(budget.store_bytes),
+        "exchange_bytes": round(budget.exchange_bytes),
         "core_seconds": round(budget.core_seconds),
         "components": [
             {
                 **{key: getattr(component, key) for key in ("name", "share", "wanted", "tokens", "assumed")},
                 "run_tokens": round(component.run_tokens),
                 "rows": budget.rows(component),
-                "store_bytes": round(component.tokens * ROW_TOKEN_BYTES),
+                "store_bytes": round(component.store_bytes),
             }
             for component in budget.components
         ],
@@ -206,88 +229,3 @@ def to_json(budget: Budget) -> str:
         for component, task in budget.tasks
     ]
     return json.dumps(content, indent=1)[:-2] + ',\n "tasks": [\n  ' + ",\n  ".join(tasks) + "\n ]\n}\n"
-
-
-def summary(budget: Budget) -> str:
-    """What a person wants to know of a budget, as lines of text."""
-    estimated = ", sizes estimated from its numbers" if budget.is_estimated else ""
-    lines = [f"plan of {budget.run}, from the corpus in {budget.corpus!r}{estimated}:"]
-    if budget.run_tokens:
-        lines.append(f"the run reads {short(budget.run_tokens)} tokens in {budget.steps:,} steps")
-    head = [
-        "component",
-        "share",
-        "in rows",
-        "rows",
-        "on disk",
-        "read",
-        "tasks",
-        "epochs: smallest",
-        "median",
-        "largest",
-    ]
-    table = [head, *(_component_cells(budget, component) for component in budget.components)]
-    lines += ["", *_aligned(table), ""]
-    table = [["component", "class", "tasks", "one epoch", "in rows", "epochs", "epochs of the run"]]
-    for component in budget.components:
-        for label, tasks in component.by_class().items():
-            size, tokens, run = (sum(getattr(task, key) for task in tasks) for key in ("size", "tokens", "run_tokens"))
-            epochs = ["?", "?"] if component.assumed else [f"{tokens / size:.3g}", f"{run / size:.3g}"]
-            table.append([component.name, label or "-", f"{len(tasks):,}", short(size), short(tokens), *epochs])
-    lines += [*_aligned(table), ""]
-    lines += [f"  {note}" for note in notes(budget)]
-    return "\n".join(lines)
-
-
-def notes(budget: Budget) -> list[str]:
-    """What the figures rest on, and what in them is not as it was wanted; a sentence each."""
-    found = [
-        f"Rows take {short(budget.tokens * ROW_TOKEN_BYTES, BYTES)} on disk, and what is on its way to them up to "
-        f"{short(budget.tokens * EXCHANGE_TOKEN_BYTES, BYTES)}.",
-        f"{short(budget.text_bytes, BYTES)} of text are tokenised: about {short(budget.core_seconds / 3600)} hours of "
-        f"a core, {short(budget.core_seconds / 3600 / budget.num_workers)} hours with "
-        f"config.pack.num_workers={budget.num_workers}.",
-    ]
-    for component in budget.components:
-        times = component.run_tokens / component.tokens
-        if component.tokens < 0.999 * component.wanted:
-            found.append(
-                f"{component.name} has {short(component.tokens)} tokens, not {short(component.wanted)}: its tasks have "
-                "no more in max_epochs."
-            )
-        if times > 1.01:
-            found.append(f"The run reads the rows of {component.name} {times:.2f} times; the same rows, in new order.")
-    if budget.is_estimated:
-        found.append(
-            "Sizes are published rows and whitespace tokens, by bytes per word and Llama 3's tokens per byte of each "
-            "language (text_rates.csv); on other text those are off by up to a fifth."
-        )
-    if assumed := [component.name for component in budget.components if component.assumed]:
-        found.append(f"How large {', '.join(assumed)} are is not published; their epochs are not known.")
-    return found
-
-
-def _component_cells(budget: Budget, component: Component) -> list[str]:
-    ordered = sorted(component.tasks, key=lambda task: task.size)
-    epochs = ["?"] * 3
-    if not component.assumed:
-        middle = statistics.median(task.epochs for task in ordered)
-        epochs = [f"{value:.3g}" for value in (ordered[0].epochs, middle, ordered[-1].epochs)]
-    return [
-        component.name,
-        f"{component.share:.1%}" if component.share else "-",
-        short(component.tokens),
-        f"{budget.rows(component):,}",
-        short(component.tokens * ROW_TOKEN_BYTES, BYTES),
-        f"{component.run_tokens / component.tokens:.2f}x" if component.run_tokens else "-",
-        f"{len(component.tasks):,}",
-        *epochs,
-    ]
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) if not at else cell.rjust(width) for at, (cell, width) in enumerate(cells)).rstrip()
-        for cells in ([*zip(row, widths, strict=True)] for row in table)
-    ]

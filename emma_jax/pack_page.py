@@ -3,7 +3,8 @@
 Owns text, order and figures; the numbers are of `pack_budget`.
 """
 
-from emma_jax.pack_budget import ROW_TOKEN_BYTES, Budget, Component, Task, notes
+from emma_jax.pack_budget import Budget, Component, Task
+from emma_jax.pack_summary import notes
 from emma_jax.reporting import elements, style
 from emma_jax.reporting.elements import BYTES, short
 from emma_jax.reporting.markup import Markup, join, tag
@@ -35,7 +36,7 @@ def _tiles(budget: Budget) -> Markup:
         (short(budget.tokens), "tokens in rows"),
         (f"{len(budget.tasks):,}", "tasks"),
         (short(sum(map(budget.rows, budget.components))), f"rows of {budget.row_length:,}"),
-        (short(budget.tokens * ROW_TOKEN_BYTES, BYTES), "on disk"),
+        (short(budget.store_bytes, BYTES), "on disk"),
         (short(budget.text_bytes, BYTES), "of text"),
         (short(budget.core_seconds / 3600), "hours of a core"),
     ]

@@ -87,6 +87,11 @@ def training_plan(
     except ValueError as error:
         raise ValueError(f"config.pack.components.{component}: {error}") from error
     total = sum(tokens)
+    if total > section.tokens + len(tokens):
+        raise ValueError(
+            f"config.pack.components.{component} has {section.tokens:,} tokens, and its min_epochs="
+            f"{section.min_epochs:g} and min_tokens={section.min_tokens:,} take {total:,}; lower them or give it more"
+        )
     if not total:
         raise ValueError(f"the tasks of the component {component} have no documents; look at {section.tasks!r}")
     row_tokens = pack.rows_per_shard * pack.row_length

@@ -17,9 +17,9 @@ def divide(sizes: Sequence[float], classes: Sequence[str], budget: float, sectio
 
     No task is drawn more than `max_epochs` times, nor less than `min_epochs` times or `min_tokens`, if that can be
     within `max_epochs`. What a task is given more or less for this, others give or are given, again by their shares.
-    If all tasks reach `max_epochs`, the sum stays below the budget.
+    If all tasks reach `max_epochs`, the sum stays below the budget; if the floors are more than it, above.
 
-    Raises ValueError for another policy, a value out of its range, and floors that are more than the budget.
+    Raises ValueError for another policy and for a value out of its range.
 
     >>> from configs.base import component
     >>> def divided(budget, sizes, classes=("low", "low", "high"), **how):
@@ -36,6 +36,8 @@ def divide(sizes: Sequence[float], classes: Sequence[str], budget: float, sectio
     [60.0, 40.0, 400.0]
     >>> divided(5000, [0, 100, 900], policy="proportional", max_epochs=2.0)
     [0.0, 200.0, 1800.0]
+    >>> divided(500, [0, 100, 900], policy="unimax", min_epochs=1.0)
+    [0.0, 100.0, 900.0]
     """
     _check(budget, section)
     sizes = np.asarray(sizes, np.float64)
@@ -43,14 +45,10 @@ def divide(sizes: Sequence[float], classes: Sequence[str], budget: float, sectio
     used = weights > 0
     caps = np.where(used, sizes * section.max_epochs, 0)
     floors = np.minimum(np.maximum(section.min_tokens, section.min_epochs * sizes), caps)
-    if floors.sum() > budget:
-        raise ValueError(
-            f"min_tokens={section.min_tokens:,} and min_epochs={section.min_epochs:g} of a component take "
-            f"{floors.sum():,.0f} tokens, and it has {budget:,.0f}; lower them, or give it more tokens"
-        )
-    tokens = caps.copy()
-    if caps.sum() > budget:
-        tokens[used] = _fill(weights[used], floors[used], caps[used], budget)
+    if caps.sum() <= budget or floors.sum() >= budget:
+        return caps if caps.sum() <= budget else floors
+    tokens = np.zeros_like(sizes)
+    tokens[used] = _fill(weights[used], floors[used], caps[used], budget)
     return tokens
 
 

@@ -47,6 +47,7 @@ LAYERS = [
         "pack_budget",
         "pack_page",
         "pack_plan",
+        "pack_summary",
         "pack_draws",
         "pack_stages",
         "beam_runner",

@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ import tensorflow as tf
 import tiny_corpus
 
 import data_tasks
-from configs import base
+from configs import base, bilingual
 from data_tasks import inspect, mixtures, rendering, sizes, tasks
 from data_tasks.vocabulary import TokenizerVocabulary
-from emma_jax import tokenizer, train_tokenizer
+from emma_jax import paper_corpus, tokenizer, train_tokenizer
 
 PAIR = "pair.eng_Latn-swh_Latn"
 
@@ -100,6 +101,37 @@ def test_labels_and_template_are_those_of_the_config(register, trained, tmp_path
         pairs_corpus(tmp_path, 2), language_label="code", pair_line="{language} {{{text}}}|\n", pairs_per_document=1
     )
     assert documents(trained)[0] == (0, ["eng_Latn {source 0}|", "swh_Latn {target 0}|"])
+
+
+def test_every_kind_of_document_has_a_template(register, trained, tmp_path):
+    collections = {
+        "code.stack": ["def f():\n\treturn 1\n"],
+        "paper.peS2o": ["Abstract. We ask."],
+        "instruction.code-instruct": ["Say hi.\n\nHi!"],
+        "book.books": ["It was night.\r\n\r\nCall me."],
+    }
+    corpus = tiny_corpus.write(
+        tmp_path,
+        {"swh_Latn": {"train": ["moja\nmbili"]}},
+        collections={name: {"train": texts} for name, texts in collections.items()},
+    )
+    register(corpus)
+    for name, texts in collections.items():
+        assert [trained.decode(example["targets"]) for example in tasks.examples(name, "train")] == texts
+    documents = dict(
+        mono="{language}:\n{text}", code="```\n{text}```", paper="{text}\n\n", instruction="User: {text}", book="{text}"
+    )
+    register(corpus, documents=documents)
+    for name, texts in (collections | {"mono.swh_Latn": ["moja\nmbili"]}).items():
+        template = documents[name.partition(".")[0]].replace("{language}", "Swahili (individual language)")
+        (example,) = tasks.examples(name, "train")
+        expected = template.replace("{text}", texts[0])
+        assert trained.decode(example["targets"]) == expected
+        assert example["bytes"] == len(expected)
+        config = base.get_config()
+        config.rendering.documents.update(documents)
+        size = sizes.of_corpus(corpus, config.rendering)[name]
+        assert (size.documents, size.bytes, size.bytes - size.template_bytes) == (1, len(expected), len(texts[0]))
 
 
 def test_direction_is_a_matter_of_training_only(register, trained, tmp_path):
@@ -303,6 +335,8 @@ def test_sizes_are_estimated_from_the_manifest(register, tmp_path):
         (dict(pair_line="{language}\n"), "must name {text} once"),
         (dict(pair_line="{lang}: {text}\n"), "no template of {language} and {text}"),
         (dict(pair_line="[{language: {text}\n"), "no template of {language} and {text}"),
+        (dict(documents=dict(code="{language} {text}")), "documents.code '{language} {text}' is no template of {text}"),
+        (dict(documents=dict(mono="{language}")), "documents.mono '{language}' must name {text} once"),
         (dict(pair_line="{text}\n"), "both languages of pair.deu_Latn-eng_Latn are called"),
         (dict(components={"e": base.component("mono.eng_Latm", 9)}), "matches no task .*; is mono.eng_Latn meant"),
         (dict(mixture={"englsh": 1.0}, components={"english": base.component("mono.*", 9)}), "is english meant"),
@@ -347,28 +381,97 @@ def test_the_vocabulary_is_the_tokenizer_in_both_worlds(trained):
 
 
 def test_importing_the_package_imports_no_tensorflow():
-    code = "import sys, data_tasks, data_tasks.inspect; print('tensorflow' in sys.modules or 'seqio' in sys.modules)"
+    code = (
+        "import sys, data_tasks, data_tasks.inspect, data_tasks.mixtures, data_tasks.sizes, emma_jax.pack_budget\n"
+        "print('tensorflow' in sys.modules or 'seqio' in sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
 
 
-def test_inspect_shows_documents_and_names_the_nearest_task(trained, tmp_path, capsys):
+@pytest.fixture
+def inspected(tmp_path):
+    """A config whose corpus has a task of every kind, and its tokenizer."""
     config = base.get_config()
     config.corpus.folder, config.tokenizer.folder = str(tmp_path), str(tmp_path / "tokenizer")
-    corpus = tiny_corpus.standard(tmp_path)
-    lines = list(train_tokenizer.sentences(corpus, 10**6))
-    train_tokenizer.write(tmp_path / "tokenizer", train_tokenizer.train(lines, 900, 1.0), {})
-    inspect.main(config, PAIR, documents="1")
+    lines = {code: tiny_corpus.sentences(code, 20) for code in ("eng_Latn", "swh_Latn")}
+    corpus = tiny_corpus.write(
+        tmp_path,
+        {code: {"train": texts} for code, texts in lines.items()},
+        {"eng_Latn-swh_Latn": {"train": tuple(lines.values())}},
+        collections={
+            **{f"{kind}.some": {"train": [f"a {kind}"]} for kind in ("code", "paper", "instruction")},
+            "book.long": {"train": ["word " * 10_000]},
+        },
+    )
+    sentences = list(train_tokenizer.sentences(corpus, 10**6))
+    train_tokenizer.write(tmp_path / "tokenizer", train_tokenizer.train(sentences, 500, 1.0), {})
+    return config
+
+
+def test_inspect_shows_documents_with_ids_and_lengths(inspected, capsys):
+    inspect.main(inspected, PAIR)
     shown = capsys.readouterr().out
     first = tiny_corpus.sentences("eng_Latn", 1)[0]
-    assert f"{PAIR}: 40 records in train" in shown
+    assert f"{PAIR}: 20 records in train" in shown
     assert f"[English]: {first}\n[Swahili (individual language)]: " in shown
-    ids = json.loads(f"[{shown.split('ids: ')[1].strip().replace(' ', ', ')}]")
-    assert tokenizer.load(config.tokenizer.folder).decode(ids) in shown
-    assert f"{len(ids)} ids" in shown
-    with pytest.raises(ValueError, match=f"no task 'pair.eng_Latn-swa_Latn' among .*; is {PAIR} meant"):
-        inspect.main(config, "pair.eng_Latn-swa_Latn")
+    assert "document 1, eng_Latn to swh_Latn:" in shown and "document 2, swh_Latn to eng_Latn:" in shown
+    for document in shown.split("document")[1:]:
+        ids = json.loads(f"[{document.split('ids: ')[1].strip().replace(' ', ', ')}]")
+        assert tokenizer.load(inspected.tokenizer.folder).decode(ids) in document
+        assert f"{len(ids)} ids" in document
+
+
+def test_inspect_shows_every_kind_and_no_more_than_a_screen(inspected, capsys):
+    # Of these the corpus has no task: they are in nobody's way.
+    inspected.pack.components.greek = base.component("mono.ell_Grek", 1000)
+    for task in ("mono.swh_Latn", "code.some", "paper.some", "instruction.some", "book.long"):
+        inspect.main(inspected, task)
+    shown = capsys.readouterr().out
+    assert "\na instruction\n" in shown and "1 records in train" in shown
+    assert "... and 44,000 more characters" in shown and " more ids" in shown
+    assert len(shown) < 30_000
+    del inspected.pack.components.greek
+    inspected.pack.components.all = base.component("*", 1000)
+    inspect.main(inspected, "component.all", documents="1")
+    assert "component.all: 64 records in train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("pair.eng_Latn-swa_Latn", f"no task 'pair.eng_Latn-swa_Latn' among the 7 of .*; is {PAIR} meant"),
+        ("pair.swh_Latn-eng_Latn", f"is {PAIR} meant"),
+        ("eng_Latn-swh_Latn", f"is {PAIR} meant"),
+        ("swh_Latn", "is mono.swh_Latn meant"),
+        ("component.al", "is component.all meant"),
+    ],
+)
+def test_inspect_names_the_task_that_is_meant(inspected, task, message):
+    inspected.pack.components.all = base.component("*", 1000)
+    with pytest.raises(ValueError, match=message):
+        inspect.main(inspected, task)
+
+
+def test_inspect_refuses_what_is_not_there(inspected):
     with pytest.raises(ValueError, match="no split 'test'"):
-        inspect.main(config, PAIR, split="test")
+        inspect.main(inspected, PAIR, split="test")
     with pytest.raises(ValueError, match="--documents is 'two'"):
-        inspect.main(config, PAIR, documents="two")
+        inspect.main(inspected, PAIR, documents="two")
+    inspected.corpus.folder = "paper"
+    with pytest.raises(ValueError, match="corpus 'paper' has numbers and no documents"):
+        inspect.main(inspected, PAIR)
+
+
+def test_tasks_of_the_whole_paper_are_registered_at_once(register):
+    config, corpus = bilingual.get_config(), paper_corpus.paper()
+    begun = time.monotonic()
+    found = register(corpus, config.mixture, mixtures.resolved(config.pack))
+    assert time.monotonic() - begun < 1  # 0.3 s alone
+    assert len([name for name in found.tasks if name.startswith("mono.")]) == 546
+    assert len([name for name in found.tasks if name.startswith("pair.")]) == 2507
+    assert found.mixtures == (*(f"component.{name}" for name in config.pack.components), "monolingual", "bilingual")
+    task = seqio.get_mixture_or_task("pair.deu_Latn-eng_Latn")
+    assert task.num_input_examples("train") == corpus.pairs["deu_Latn-eng_Latn"].splits["train"].rows
+    rates = dict(seqio.MixtureRegistry.get("monolingual")._task_to_rate)
+    assert not any(name.startswith("pair.") for name in rates)

@@ -34,9 +34,18 @@ def sentences(code: str, number: int) -> list[str]:
     return [f"{' '.join(line * (1 + i % 3))} {i}" for i, line in enumerate(turned)]
 
 
-def write(folder: pathlib.Path, texts: dict, pairs: dict | None = None, rows_per_file: int = 10**9):
-    """The manifest of a corpus: `texts` is code -> split -> texts, `pairs` is pair -> split -> (sources, targets)."""
-    entries: dict[str, dict] = {"monolingual": {}, "bilingual": {}}
+def write(
+    folder: pathlib.Path,
+    texts: dict,
+    pairs: dict | None = None,
+    rows_per_file: int = 10**9,
+    collections: dict | None = None,
+):
+    """The manifest of a corpus: `texts` is code -> split -> texts, `pairs` is pair -> split -> (sources, targets).
+
+    `collections` is name -> split -> texts, in no language that is known.
+    """
+    entries: dict[str, dict] = {"monolingual": {}, "bilingual": {}, "collections": {}}
     for name, splits in texts.items():
         columns = {split: {"text": rows, "lang": [name] * len(rows)} for split, rows in splits.items()}
         entries["monolingual"][name] = _entry(folder, f"monolingual/{name}", columns, rows_per_file, name)
@@ -52,8 +61,13 @@ def write(folder: pathlib.Path, texts: dict, pairs: dict | None = None, rows_per
             for split, rows in splits.items()
         }
         entries["bilingual"][name] = _entry(folder, f"bilingual/{name}", columns, rows_per_file)
+    for name, splits in (collections or {}).items():
+        columns = {split: {"text": rows, "lang": [""] * len(rows)} for split, rows in splits.items()}
+        entries["collections"][name] = _entry(folder, name.replace(".", "/"), columns, rows_per_file, classified="")
     mono, pairs = entries["monolingual"], entries["bilingual"]
-    written = manifest.Manifest(str(folder), manifest.VERSION, 0, "", mono, pairs, {}, (), (), {})
+    written = manifest.Manifest(
+        str(folder), manifest.VERSION, 0, "", mono, pairs, {}, (), (), {}, collections=entries["collections"]
+    )
     manifest.write(written)
     return manifest.load(str(folder))
 
@@ -67,7 +81,9 @@ def standard(folder: pathlib.Path, rows: int = 40):
     return write(folder, texts, pairs)
 
 
-def _entry(folder, place: str, splits: dict, rows_per_file: int, code: str = "") -> manifest.Entry:
+def _entry(
+    folder, place: str, splits: dict, rows_per_file: int, code: str = "", classified: str = "low"
+) -> manifest.Entry:
     described = {}
     for split, columns in splits.items():
         table = pa.table(columns, schema=pa.schema([(name, pa.string()) for name in columns]))
@@ -80,4 +96,4 @@ def _entry(folder, place: str, splits: dict, rows_per_file: int, code: str = "")
         described[split] = manifest.Split(
             files, table.num_rows, sum(len(t.split()) for t in texts), sum(len(t.encode()) for t in texts)
         )
-    return manifest.Entry(described, "low", {"test": 1}, languages.name(code) if code else "")
+    return manifest.Entry(described, classified, {"test": 1}, languages.name(code) if code else "")
