@@ -1,36 +1,33 @@
-"""The manifest of a corpus as large as the paper's, of nothing but numbers: no file that it names exists."""
+"""The paper's corpus with everything that a manifest can tell of one that was built: no file that it names exists."""
 
-import functools
-import itertools
+import dataclasses
 
-from emma_jax import languages, manifest
+from emma_jax import languages, manifest, paper_corpus
 
-NUM_LANGUAGES, NUM_PAIRS = 546, 2507
 ARABIC = "هذا <b>نص</b> & \u202eمقلوب"
+BOOKS = {"code.stack": 10**9, "book.gutenberg": 10**7, "paper.peS2o": 10**8}
 
 
 def make() -> manifest.Manifest:
-    """546 languages, 2,507 pairs and three collections, with everything that a manifest can tell."""
-    codes = _codes()
-    mono = {code: int(10 ** (9.5 - 5 * (rank / NUM_LANGUAGES) ** 0.8)) for rank, code in enumerate(codes)}
-    pairs = {
-        "-".join(sorted(pair)): int(10 ** (10.5 - 9 * (rank / NUM_PAIRS) ** 0.8))
-        for rank, pair in enumerate(itertools.islice(itertools.combinations(codes, 2), NUM_PAIRS))
-    }
-    books = {"code.stack": 10**9, "book.gutenberg": 10**7, "paper.peS2o": 10**8}
-    read = {name: tokens // 20 + 3 for name, tokens in (mono | pairs | books).items()}
+    """546 languages, 2,507 pairs and three collections."""
+    paper = paper_corpus.paper()
+    mono, pairs = (
+        {name: entry.splits["train"].tokens for name, entry in entries.items()}
+        for entries in (paper.languages, paper.pairs)
+    )
+    codes = list(mono)
+    read = {name: tokens // 20 + 3 for name, tokens in (mono | pairs | BOOKS).items()}
     records = {"read": read | {"bzh_Latn": 4}}
     records["clean"] = {name: 1 + number * 7 // 10 for name, number in read.items()}
     records["deduplicate"] = {name: 1 + number * 4 // 10 for name, number in read.items()}
     rows = records["deduplicate"]
-    return manifest.Manifest(
+    return dataclasses.replace(
+        paper,
         folder="nowhere",
-        version=manifest.VERSION,
-        seed=0,
         config_hash="0" * 64,
         languages={name: _entry(name, tokens, rows[name]) for name, tokens in sorted(mono.items())},
         pairs={name: _entry(name, tokens, rows[name]) for name, tokens in sorted(pairs.items())},
-        collections={name: _entry(name, tokens, rows[name]) for name, tokens in sorted(books.items())},
+        collections={name: _entry(name, tokens, rows[name]) for name, tokens in sorted(BOOKS.items())},
         counts={
             "clean_pairs": {"identical_sides": 1_234_567, "kept": 16_290_000_000, "length_ratio": 40_000_000},
             "clean_texts": {"empty": 1, "kept": 825_000_000, "too_short": 90_000_000, "wrong_script": 7},
@@ -71,23 +68,6 @@ def make() -> manifest.Manifest:
             "deduplicate_pairs/duplicate": [["Ja", "Yes", "deu_Latn", "eng_Latn"]],
         },
     )  # fmt: skip
-
-
-@functools.cache
-def _codes() -> tuple[str, ...]:
-    """Codes of languages that exist: those of many scripts, and as many others as are needed."""
-    known = [f"{language}_{languages.likely_script(language)}" for language in
-             "eng fra spa deu rus zho jpn kor ara fas urd hin ben tam tel kan mal guj pan ori sin tha khm lao mya bod "
-             "amh tir heb ell kat hye mon div nqo sat chr iii vai zgh swh hau yor zul".split()]  # fmt: skip
-    found = dict.fromkeys(known)
-    for letters in itertools.product("abcdefghijklmnopqrstuvwxyz", repeat=3):
-        language = "".join(letters)
-        if len(found) == NUM_LANGUAGES:
-            break
-        script = languages.likely_script(language)
-        if languages.entry(language) and script in languages.SCRIPTS:
-            found[languages.check(f"{language}_{script}")] = None
-    return tuple(found)
 
 
 def _entry(name: str, tokens: int, rows: int) -> manifest.Entry:
