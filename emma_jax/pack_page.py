@@ -6,7 +6,7 @@ Owns text, order and figures; the numbers are of `pack_budget`.
 from emma_jax.pack_budget import Budget, Component, Task
 from emma_jax.pack_summary import notes
 from emma_jax.reporting import elements, style
-from emma_jax.reporting.elements import BYTES, short
+from emma_jax.reporting.elements import BYTES, duration, short
 from emma_jax.reporting.markup import Markup, join, tag
 from emma_jax.reporting.plots import Point, scatter_plot
 
@@ -38,7 +38,7 @@ def _tiles(budget: Budget) -> Markup:
         (short(sum(map(budget.rows, budget.components))), f"rows of {budget.row_length:,}"),
         (short(budget.store_bytes, BYTES), "on disk"),
         (short(budget.text_bytes, BYTES), "of text"),
-        (short(budget.core_seconds / 3600), "hours of a core"),
+        (duration(budget.core_seconds), "of a core"),
     ]
     return elements.tiles(run + packed)
 

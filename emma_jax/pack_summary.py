@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from emma_jax.pack_budget import Budget, Component
-from emma_jax.reporting.elements import BYTES, short
+from emma_jax.reporting.elements import BYTES, duration, short
 
 
 def summary(budget: Budget) -> str:
@@ -43,12 +43,12 @@ def summary(budget: Budget) -> str:
 
 def notes(budget: Budget) -> list[str]:
     """What the figures rest on, and what in them is not as it was wanted; a sentence each."""
+    text, seconds = short(budget.text_bytes, BYTES), budget.core_seconds
     found = [
         f"Rows take {short(budget.store_bytes, BYTES)} on disk, and what is on its way to them up to "
         f"{short(budget.exchange_bytes, BYTES)}.",
-        f"{short(budget.text_bytes, BYTES)} of text are tokenised: about {short(budget.core_seconds / 3600)} hours of "
-        f"a core, {short(budget.core_seconds / 3600 / budget.num_workers)} hours with "
-        f"config.pack.num_workers={budget.num_workers}.",
+        f"{text} of text are tokenised and packed: about {duration(seconds)} of a core, "
+        f"{duration(seconds / budget.num_workers)} with config.pack.num_workers={budget.num_workers}.",
     ]
     for component in budget.components:
         times = component.run_tokens / component.tokens

@@ -121,6 +121,18 @@ def short(number: float, units: Sequence[str] = COUNT) -> str:
     return f"{number:.3g}{units[place]}"
 
 
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    >>> duration(15.13), duration(900), duration(1_316_699)
+    ('15 s', '15 min', '366 h')
+    """
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def share(value: float) -> str:
     """A share in percent, with more digits where it is small.
 
