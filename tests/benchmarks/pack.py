@@ -1,0 +1,139 @@
+"""`python tests/benchmarks/pack.py`: how fast `pack` makes rows of text, against what the tokenizer alone takes.
+
+The text is what the catalogs of Django, Sphinx and wagtail say: documents of some messages, and pairs of them, a task
+for each. Both stages of `pack` run in one process as a worker runs them, from Parquet through each task's own SeqIO
+pipeline to finished shards. The bare `encode_batch` of the library gets the same documents, rendered, in one call. Both
+take turns, on one core and on all; the best of all turns counts. The vocabulary is Llama 3's.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+import llama3_vocabulary
+import many_scripts
+import synthetic_pairs
+import tiny_corpus
+
+from configs import base
+
+CATALOGS = {package: "**/LC_MESSAGES/*.po" for package in ("django", "sphinx")} | {"wagtail": "**/LC_MESSAGES/*.po"}
+LINES = 12  # of a document
+TASKS = {"documents": 4, "pairs": 8}
+PAIRS = 6000  # of each task
+ROUNDS, TURNS = 3, 2
+
+
+def main() -> None:
+    """Prints the table. With the name of a folder, takes turns in it and prints the seconds of both."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--cores", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--component", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.folder:
+        print(json.dumps(seconds(arguments.folder, arguments.component, arguments.cores)))
+        return
+    print(f"load of the machine before: {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            llama3_vocabulary.write(pathlib.Path(folder, "tokenizer"))
+        except importlib.metadata.PackageNotFoundError:
+            parser.error(f"the vocabulary of Llama 3 is not installed: {llama3_vocabulary.INSTALL}")
+        write_corpus(pathlib.Path(folder, "corpus"))
+        for component in TASKS:
+            report(pathlib.Path(folder), component)
+
+
+def write_corpus(folder: pathlib.Path) -> None:
+    """Writes a corpus of documents and pairs, a task for each language and pair of languages."""
+    lines = many_scripts.messages(CATALOGS)
+    texts = ["\n".join(lines[i : i + LINES]) for i in range(0, len(lines), LINES)]
+    codes = list(tiny_corpus.SENTENCES)[: TASKS["documents"]]
+    documents = {code: {"train": texts[number :: len(codes)]} for number, code in enumerate(codes)}
+    pairs = {}
+    for pair in synthetic_pairs.make_pairs()[: TASKS["pairs"]]:
+        table = pair.records(synthetic_pairs.np.arange(PAIRS))
+        names = sorted(pair.languages)
+        sides = {code: table[side].to_pylist() for code, side in zip(pair.languages, ("src_text", "tgt_text"))}
+        pairs["-".join(names)] = {"train": tuple(sides[name] for name in names)}
+    tiny_corpus.write(folder, documents, pairs)
+
+
+def report(folder: pathlib.Path, component: str) -> None:
+    """Prints the megabytes a second of both on all cores and on one, and their ratios."""
+    cores = len(os.sched_getaffinity(0))
+    for number in dict.fromkeys((1, cores)):
+        command = [sys.executable, __file__, f"--folder={folder}", f"--component={component}", f"--cores={number}"]
+        turns = [
+            json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            for _ in range(ROUNDS)
+        ]
+        best = {what: min(turn[what] for turn in turns) for what in turns[0]}
+        speeds = ", ".join(f"{what} {best['megabytes'] / best[what]:.2f} MB/s" for what in ("bare", "pack"))
+        print(
+            f"{component}, {best['megabytes']:.1f} MB, on {number} of {cores} cores: {speeds}, pack / bare "
+            f"{best['bare'] / best['pack']:.2f} (stage one alone {best['bare'] / best['exchange']:.2f})",
+            flush=True,
+        )
+
+
+def seconds(folder: pathlib.Path, component: str, cores: int) -> dict[str, float]:
+    """The least time of both stages, of the first alone, and of the library's own call for the same documents."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # before any library starts its threads
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    from emma_jax import input_pipeline, pack, pack_draws, pack_stages, packing, store
+
+    config = base.get_config()
+    config.corpus.folder, config.tokenizer.folder = str(folder / "corpus"), str(folder / "tokenizer")
+    config.pack.components[component] = base.component(
+        dict(documents="mono.*", pairs="pair.*")[component], tokens=10**12, max_epochs=1.0
+    )
+    config.pack.update(folder=str(folder / "rows"), validation_documents=0)
+    job = pack_draws.Job(
+        config.pack.folder, config.corpus.folder, config.tokenizer.folder, sections=pack.sections(config)
+    )
+    opened = pack_draws.open_tasks(job)
+    values = pack.dependencies(config, opened)[component]
+
+    best = {}
+
+    def took(what: str, begun: float) -> None:
+        best[what] = min(best.get(what, float("inf")), time.perf_counter() - begun)
+
+    texts = None
+    for _ in range(TURNS):
+        shutil.rmtree(job.folder(component), ignore_errors=True)
+        plan = pack.plan_of(job, config, component, values)
+        begun = time.perf_counter()
+        for numbers in plan.draws_by_task():
+            pack_stages.exchange_task(job, plan, numbers)
+        took("exchange", begun)
+        for number in range(plan.num_shards):
+            pack_stages.pack_shard(job, plan, number)
+        took("pack", begun)
+        if texts is None:
+            pack.finish(job, plan, opened.tokenizer)
+            found = store.load(config.pack.folder, component)
+            records = input_pipeline.open_rows(config.pack.folder, {component: 1.0})._source(found)
+            rows = map(packing.decode_row, records)
+            texts = [opened.tokenizer.decode(ids) for row in rows for _, ids in row.documents()]
+            library = opened.tokenizer.engine.tokenizer
+        begun = time.perf_counter()
+        encoded = [encoding.ids for encoding in library.encode_batch_fast(texts, add_special_tokens=False)]
+        took("bare", begun)
+        assert sum(map(len, encoded)) + len(texts) == found.tokens
+    return {**best, "megabytes": sum(len(text.encode()) for text in texts) / 1e6}
+
+
+if __name__ == "__main__":
+    main()
