@@ -150,6 +150,7 @@ def _set_rows(config: ConfigDict) -> None:
             replace=False,  # whether finished rows of another config, corpus or tokenizer are removed and packed again
             row_length=8192,  # tokens that a row predicts
             components=ConfigDict(),  # name -> component(...)
+            packing="best_fit",  # whole documents; concatenate: rows are full, documents go on in the next
             window_documents=4096,  # documents that best_fit chooses among
             rows_per_shard=65536,
             validation_documents=8,  # per language and per direction
@@ -157,7 +158,13 @@ def _set_rows(config: ConfigDict) -> None:
             beam_options=(),
         )
     )
-    config.input_pipeline = ConfigDict(dict(batch_rows=2048, num_threads=4))
+    config.input_pipeline = ConfigDict(
+        dict(
+            batch_rows=2048,
+            num_threads=16,  # rows that are fetched at a time, so that the latency of a bucket is waited for once
+            patience_seconds=300.0,  # for which a row that cannot be read is tried again, before the run ends
+        )
+    )
 
 
 def _set_model(config: ConfigDict) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from absl import logging
 
 from data_tasks import mixtures
-from emma_jax import command_line, exchange, manifest, pack_plan, progress, store, tokenizer
+from emma_jax import command_line, exchange, manifest, pack_plan, packing, progress, store, tokenizer
 
 
 def main(config) -> None:
@@ -65,6 +65,8 @@ def check(config) -> None:
     for key, least in dict(row_length=2, window_documents=1, rows_per_shard=1, validation_documents=0).items():
         if config.pack[key] < least:
             raise ValueError(f"config.pack.{key} is {config.pack[key]}; it must be {least} or more")
+    if config.pack.packing not in packing.METHODS:
+        raise ValueError(f"config.pack.packing is {config.pack.packing!r}; it can be {', '.join(packing.METHODS)}")
     if config.seed < 0:
         raise ValueError(f"config.seed is {config.seed}; it must be 0 or more")
     if not config.pack.components:
@@ -82,6 +84,7 @@ def dependencies(config, opened) -> dict[str, dict]:
         tokenizer=opened.tokenizer.fingerprint,
         rendering=config.rendering.to_dict(),
         row_length=pack.row_length,
+        packing=pack.packing,
         window=pack.window_documents,
         seed=config.seed,
     )

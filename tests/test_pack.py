@@ -24,6 +24,7 @@ from emma_jax import (
     pack_plan,
     pack_stages,
     packing,
+    record_reader,
     shares,
     store,
     tokenizer,
@@ -93,8 +94,8 @@ def packed(sources, tmp_path_factory):
 def read(folder, component: str) -> list[tuple[str, list[int]]]:
     """The name of the task and the ids of each document, or piece of one, in the order of the rows."""
     found = store.load(folder, component)
-    records = input_pipeline.open_rows(folder, {component: 1.0})._source(found)
-    rows = [packing.decode_row(record) for record in records]
+    records = record_reader.RecordReader(folder, [found], num_threads=1, patience_seconds=0.0)
+    rows = [packing.decode_row(record) for record in records.read([0] * found.rows, range(found.rows))]
     assert len(rows) == found.rows
     assert sum(row.num_targets for row in rows) == found.tokens
     return [(found.tasks[task].name, ids.tolist()) for row in rows for task, ids in row.documents()]
