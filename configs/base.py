@@ -151,7 +151,7 @@ def _set_rows(config: ConfigDict) -> None:
             row_length=8192,  # tokens that a row predicts
             components=ConfigDict(),  # name -> component(...)
             packing="best_fit",  # whole documents; concatenate: rows are full, documents go on in the next
-            window_documents=4096,  # documents that best_fit chooses among
+            window_documents=16384,  # documents that best_fit chooses among
             rows_per_shard=65536,
             validation_documents=8,  # per language and per direction
             num_workers=1,

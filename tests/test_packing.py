@@ -113,28 +113,52 @@ def test_the_window_bounds_how_many_documents_are_taken_before_a_row():
     assert len(taken) == 7
 
 
-# Targets of documents, as their logarithms are distributed: mean and standard deviation.
-LENGTHS = {
-    "ten pairs": (6.4, 0.4),
-    "web pages": (6.3, 1.1),
-    "papers": (8.9, 0.8),
-    "books": (11.5, 0.7),
-}
+# Logarithm of the targets of a document: mean and standard deviation.
+LENGTHS = {"ten pairs": (6.4, 0.4), "web page": (6.3, 1.1), "paper": (8.9, 0.8), "book": (11.5, 0.7)}
 
 
 @pytest.mark.parametrize("kind", LENGTHS)
-def test_rows_of_whole_documents_are_full_to_two_hundredths_of_a_percent_or_half_a_percent(kind):
-    """At the row length of the paper and the window of the config, over documents of a shard's two-hundredth part."""
-    length, pack = 8192, base.get_config().pack
+def test_rows_of_whole_documents_are_full_to_half_a_percent(kind):
+    """At the row length and window of the paper's config, over the rows of a small shard."""
+    pack = base.get_config().pack
+    pieces = lengths_of_pieces(kind, rows=4000, length=pack.row_length)
+    ids = np.zeros(pack.row_length + 1, np.int32)
+    rows = packing.best_fit(((0, ids[: size + 1]) for size in pieces), pack.row_length, pack.window_documents)
+    assert sum(pieces) / sum(1 for _ in rows) / pack.row_length >= 0.995
+
+
+def lengths_of_pieces(kind: str, rows: int, length: int) -> list[int]:
+    """Targets of the pieces, shuffled, that documents of a kind are cut into, enough for so many rows."""
     rng = np.random.default_rng(0)
-    sizes, total = [], 0
-    while total < 320 * length:
-        sizes.append(max(2, int(rng.lognormal(*LENGTHS[kind]))))
-        total += sizes[-1]
-    pieces = [(0, piece) for size in sizes for piece in packing.cut(np.zeros(size + 1, np.int32), length)]
-    rows = list(packing.best_fit(pieces, length, pack.window_documents))
-    print(kind, sum(sizes) / len(rows) / length)
-    assert sum(sizes) / len(rows) / length >= 0.995
+    pieces, total = [], 0
+    while total < rows * length:
+        size = 1 + int(rng.lognormal(*LENGTHS[kind]))
+        total += size
+        pieces += [length] * (size // length) + [size % length] * (size % length > 0)
+    return [pieces[index] for index in rng.permutation(len(pieces))]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_concatenation_fills_all_rows_but_the_last_and_predicts_every_target_once(seed):
+    length = 16
+    documents = random_documents(seed, number=50, length=200)
+    rows = list(packing.concatenate(iter(documents), length))
+    assert [row.num_targets for row in rows[:-1]] == [length] * (len(rows) - 1)
+    assert sum(row.num_targets for row in rows) == sum(len(ids) - 1 for _, ids in documents)
+    pieces = [piece for row in rows for piece in row.documents()]
+    for task, ids in documents:
+        of_document = [piece.tolist() for number, piece in pieces if number == task]
+        # Neighbours share the id at which they were cut: the last target of one is the first input of the next.
+        assert all(a[-1] == b[0] for a, b in zip(of_document, of_document[1:], strict=False))
+        assert of_document[0] + [i for piece in of_document[1:] for i in piece[1:]] == ids.tolist()
+
+
+def test_a_piece_that_goes_on_in_another_row_starts_anew_there():
+    first, second = packing.concatenate([(3, np.arange(1, 7))], length=3)
+    arrays = [packing.model_arrays(row, 3) for row in (first, second)]
+    assert [array["tokens"].tolist() for array in arrays] == [[1, 2, 3], [4, 5, 0]]
+    assert [array["targets"].tolist() for array in arrays] == [[2, 3, 4], [5, 6, 0]]
+    assert [array["positions"].tolist() for array in arrays] == [[0, 1, 2], [0, 1, 0]]
 
 
 def test_rows_come_back_from_their_bytes():
@@ -146,6 +170,8 @@ def test_rows_come_back_from_their_bytes():
 @pytest.mark.parametrize("size", [0, 1])
 def test_documents_with_nothing_to_predict_are_refused(size):
     ids = np.arange(size)
+    with pytest.raises(ValueError, match=f"document of {size} ids has nothing to predict"):
+        list(packing.concatenate([(0, ids)], 8))
     with pytest.raises(ValueError, match=f"document of {size} ids has nothing to predict"):
         packing.cut(ids, 8)
     with pytest.raises(ValueError, match=f"document of {size} ids does not go into a row of 8 targets"):
