@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+import numpy as np
+
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import llama3_vocabulary
@@ -56,20 +58,18 @@ def main() -> None:
 
 
 def write_corpus(folder: pathlib.Path) -> None:
-    """Writes a corpus of documents and pairs, a task for each language and pair of languages."""
+    """Writes a corpus of two tasks: documents, which are of many languages, and pairs of two."""
     lines = many_scripts.messages(CATALOGS)
     texts = ["\n".join(lines[i : i + LINES]) for i in range(0, len(lines), LINES)]
-    codes = list(tiny_corpus.SENTENCES)[:1]
-    documents = {code: {"train": texts[number :: len(codes)]} for number, code in enumerate(codes)}
-    pairs = {}
-    for pair in synthetic_pairs.make_pairs()[:1]:
-        table = pair.records(synthetic_pairs.np.arange(NUM_PAIRS))
-        names = sorted(pair.languages)
-        sides = {
-            code: table[side].to_pylist() for code, side in zip(pair.languages, synthetic_pairs.COLUMNS, strict=False)
-        }
-        pairs["-".join(names)] = {"train": tuple(sides[name] for name in names)}
-    tiny_corpus.write(folder, documents, pairs)
+    pair = synthetic_pairs.make_pairs()[0]
+    records = pair.records(np.arange(NUM_PAIRS))
+    sides = {
+        code: records[column].to_pylist() for code, column in zip(pair.languages, ("src_text", "tgt_text"), strict=True)
+    }
+    name = "-".join(sorted(sides))
+    tiny_corpus.write(
+        folder, {"eng_Latn": {"train": texts}}, {name: {"train": tuple(sides[code] for code in sorted(sides))}}
+    )
 
 
 def report(folder: pathlib.Path, component: str) -> None:
@@ -80,18 +80,16 @@ def report(folder: pathlib.Path, component: str) -> None:
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         for unit in ("second", "processor second"):
             bare, exchange, pack = (found[f"{what} {unit}"] for what in ("bare", "exchange", "pack"))
-            print(
-                f"{component}, {number} of {cores} cores, MB a {unit}: bare {found['megabytes'] / bare:.2f}, pack "
-                f"{found['megabytes'] / pack:.2f}; pack / bare {bare / pack:.2f}, stage one / bare {bare / exchange:.2f}",
-                flush=True,
-            )
+            speeds = f"bare {found['megabytes'] / bare:.2f}, pack {found['megabytes'] / pack:.2f}"
+            ratios = f"pack / bare {bare / pack:.2f}, stage one / bare {bare / exchange:.2f}"
+            print(f"{component}, {number} of {cores} cores: MB a {unit}: {speeds}; {ratios}", flush=True)
 
 
 def seconds(folder: pathlib.Path, component: str, cores: int) -> dict[str, float]:
     """The least time of both stages, of the first alone, and of the library's own call for the same documents."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # before any library starts its threads
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from emma_jax import input_pipeline, pack, pack_draws, pack_stages, packing, store
+    from emma_jax import pack, pack_draws, pack_stages, packing, record_reader, store
 
     config = base.get_config()
     config.corpus.folder, config.tokenizer.folder = str(folder / "corpus"), str(folder / "tokenizer")
@@ -126,8 +124,8 @@ def seconds(folder: pathlib.Path, component: str, cores: int) -> dict[str, float
         if texts is None:
             pack.finish(job, plan, opened.tokenizer)
             found = store.load(config.pack.folder, component)
-            records = input_pipeline.open_rows(config.pack.folder, {component: 1.0})._source(found)
-            rows = map(packing.decode_row, records)
+            records = record_reader.RecordReader(config.pack.folder, [found], num_threads=1, patience_seconds=0.0)
+            rows = map(packing.decode_row, records.read([0] * found.rows, range(found.rows)))
             texts = [opened.tokenizer.decode(ids) for row in rows for _, ids in row.documents()]
             library = opened.tokenizer.engine.tokenizer
         begun = now()
