@@ -4,7 +4,6 @@ A stage leaves finished files behind and skips those that it finds, so that a se
 are read is the business of `pack_draws`, the format of the exchange that of `exchange`.
 """
 
-import collections
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from emma_jax.pack_draws import Document, Job, open_tasks, read_task, training_d
 
 def exchange_task(job: Job, plan: pack_plan.Plan, numbers: Sequence[int]) -> None:
     """Stage one for the draws of one task: their documents, as rows can hold them, into the exchange."""
-    counts = {number: collections.Counter(documents=0, tokens=0, bytes=0) for number in numbers}
+    counts = {number: dict(documents=0, tokens=0, bytes=0) for number in numbers}
 
     def drawn() -> Iterator[tuple[int, Document]]:
         if plan.component != store.VALIDATION:
@@ -35,7 +34,10 @@ def exchange_task(job: Job, plan: pack_plan.Plan, numbers: Sequence[int]) -> Non
 
     def pieces() -> Iterator[tuple[int, np.ndarray]]:
         for number, document in drawn():
-            counts[number].update(documents=1, tokens=document.tokens, bytes=document.bytes)
+            counted = counts[number]
+            counted["documents"] += 1
+            counted["tokens"] += document.tokens
+            counted["bytes"] += document.bytes
             if plan.packing == packing.CONCATENATE:
                 yield number, document.ids  # cut later, where rows end
             else:

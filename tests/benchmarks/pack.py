@@ -30,7 +30,7 @@ import tiny_corpus
 from configs import base
 
 CATALOGS = {package: "**/LC_MESSAGES/*.po" for package in ("django", "sphinx", "wagtail")}
-LINES = 12  # of a document
+LINES = (8, 16, 32)  # of a document; the messages come once with each
 COMPONENTS = {"documents": "mono.*", "pairs": "pair.*"}  # of one task each
 NUM_PAIRS = 24_000
 TURNS = 3
@@ -60,7 +60,7 @@ def main() -> None:
 def write_corpus(folder: pathlib.Path) -> None:
     """Writes a corpus of two tasks: documents, which are of many languages, and pairs of two."""
     lines = many_scripts.messages(CATALOGS)
-    texts = ["\n".join(lines[i : i + LINES]) for i in range(0, len(lines), LINES)]
+    texts = ["\n".join(lines[i : i + size]) for size in LINES for i in range(0, len(lines), size)]
     pair = synthetic_pairs.make_pairs()[0]
     records = pair.records(np.arange(NUM_PAIRS))
     sides = {
@@ -93,7 +93,7 @@ def seconds(folder: pathlib.Path, component: str, cores: int) -> dict[str, float
 
     config = base.get_config()
     config.corpus.folder, config.tokenizer.folder = str(folder / "corpus"), str(folder / "tokenizer")
-    config.pack.components[component] = base.component(COMPONENTS[component], tokens=10**12, max_epochs=1.0)
+    config.pack.components[component] = base.component(COMPONENTS[component], tokens=10**12, max_epochs=0.95)
     config.pack.update(folder=str(folder / "rows"), validation_documents=0)
     job = pack_draws.Job(
         config.pack.folder, config.corpus.folder, config.tokenizer.folder, sections=pack.sections(config)
