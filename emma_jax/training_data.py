@@ -55,6 +55,12 @@ class TrainingData:
         rows, count = self._validation_rows, self._config.train.validation_batch_rows
         if rows is None:
             return lambda params: {}
+        num_rows, every_steps = sum(s.rows for s in rows.stores), self._config.train.validate_every_steps
+        share = validation.share_of_time(num_rows, self._config.input_pipeline.batch_rows, every_steps)
+        logging.info(
+            "validation: %s rows of %d slices every %d steps, %.2f%% of the time of training",
+            f"{num_rows:,}", len(rows.task_names), every_steps, 100 * share,
+        )  # fmt: skip
         block, num_blocks = sharding.host_block(self._shardings["tokens"], count)
         replicated = sharding.replicated(self._shardings["tokens"].mesh)
         slice_sums = validation.make_slice_sums(program.score, len(rows.task_names), replicated)
