@@ -171,14 +171,21 @@ def _set_rows(config: ConfigDict) -> None:
             row_length=8192,  # tokens that a row predicts
             tokens=0,  # of the run that rows are made for, in all; of use to components that have a share of it
             components=ConfigDict(),  # name -> component(...)
-            window_documents=4096,  # documents that best_fit chooses among
+            packing="best_fit",  # whole documents; concatenate: rows are full, documents go on in the next
+            window_documents=16384,  # documents that best_fit chooses among
             rows_per_shard=65536,
             validation_documents=8,  # per language and per direction
             num_workers=1,
             beam_options=(),
         )
     )
-    config.input_pipeline = ConfigDict(dict(batch_rows=2048, num_threads=4))
+    config.input_pipeline = ConfigDict(
+        dict(
+            batch_rows=2048,
+            num_threads=16,  # rows that are fetched at a time, so that the latency of a bucket is waited for once
+            patience_seconds=300.0,  # for which a row that cannot be read is tried again, before the run ends
+        )
+    )
 
 
 def _set_model(config: ConfigDict) -> None:

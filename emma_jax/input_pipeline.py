@@ -1,32 +1,39 @@
 """Batches of packed rows for training and validation: one deterministic sequence, the same for any number of hosts.
 
 Owns the order of rows: shuffling, the mixture of components by their shares of tokens, the jump to any step. What a row
-is belongs to `packing`; which rows exist, to `store`.
+is belongs to `packing`; which rows exist, to `store`; how they are fetched, to `record_reader`.
 """
 
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping
 
 import grain.python as grain
 import numpy as np
-from etils import epath
 
 from emma_jax import packing, store
+from emma_jax.record_reader import RecordReader
+
+BATCHES_AHEAD = 2  # that are read while the devices compute
 
 Batch = dict[str, np.ndarray]  # tokens, targets, segments, positions, tasks: int32 (rows, row length)
 
 
 def open_rows(
-    folder, weights: Mapping[str, float], tokenizer_fingerprint: str | None = None, row_length: int | None = None
+    folder,
+    weights: Mapping[str, float],
+    tokenizer_fingerprint: str | None = None,
+    row_length: int | None = None,
+    num_threads: int = 1,
+    patience_seconds: float = 0.0,
 ) -> "Rows":
     """The packed rows in `folder`, mixed so that each component gives its weight's share of the tokens.
 
-    Reads one store.json per component and looks at the size of each shard; opens no shard.
+    Reads one store.json per component and looks at the size of each shard; lists no folder and opens no shard. Later
+    `num_threads` rows are fetched at a time, and one that cannot be is tried again for `patience_seconds`.
 
     Raises ValueError if a component is not there, was packed with another tokenizer or row length, or lost a shard.
     """
@@ -53,7 +60,8 @@ def open_rows(
         stores.append(found)
     if len({(found.tokenizer, found.row_length) for found in stores}) > 1:
         raise ValueError(f"the components {', '.join(weights)} differ in tokenizer or row length; pack them again")
-    return Rows(str(folder), tuple(stores), tuple(float(weights[found.component]) for found in stores))
+    in_order = tuple(float(weights[found.component]) for found in stores)
+    return Rows(str(folder), tuple(stores), in_order, num_threads, patience_seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +71,8 @@ class Rows:
     folder: str
     stores: tuple[store.Store, ...]
     weights: tuple[float, ...]
+    num_threads: int
+    patience_seconds: float
 
     @property
     def row_length(self) -> int:
@@ -100,7 +110,7 @@ class Rows:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def batches(
-        self, batch_rows: int, seed: int, start_step: int = 0, block: int = 0, num_blocks: int = 1, num_threads: int = 4
+        self, batch_rows: int, seed: int, start_step: int = 0, block: int = 0, num_blocks: int = 1
     ) -> Iterator[Batch]:
         """Batches from `start_step` on, without end; of each, the rows of one block out of `num_blocks`.
 
@@ -108,55 +118,58 @@ class Rows:
         s * batch_rows on; block b has the b-th part of them, in order, so that the blocks side by side are the batch.
         Going to a step reads nothing before it.
 
-        Raises ValueError if the rows do not divide over the blocks.
+        Raises ValueError if the rows do not divide over the blocks, and OSError if a shard cannot be read any more.
         """
         rows = _block_rows(batch_rows, num_blocks)
         mixed = grain.MapDataset.select_from_datasets(
-            [self._component(found, seed) for found in self.stores], _Interleaved(tuple(self._row_rates))
+            [self._numbers(index, seed) for index in range(len(self.stores))], _Interleaved(tuple(self._row_rates))
         )
         batches = mixed.batch(rows, drop_remainder=True)[start_step * num_blocks + block :: num_blocks]
-        options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
-        return iter(batches.to_iter_dataset(options))
+        read = batches.map(lambda located: self._read(*located))
+        options = grain.ReadOptions(num_threads=BATCHES_AHEAD, prefetch_buffer_size=BATCHES_AHEAD)
+        return iter(read.to_iter_dataset(options))
 
     def validation_batches(self, batch_rows: int, block: int = 0, num_blocks: int = 1) -> Iterator[Batch]:
         """Every row once, in the order of the shards; the last batch is filled up with empty rows.
 
-        Raises ValueError if the rows do not divide over the blocks.
+        Raises ValueError if the rows do not divide over the blocks, and OSError if a shard cannot be read any more.
         """
         rows = _block_rows(batch_rows, num_blocks)
-        arrays = itertools.chain.from_iterable(self._in_order(found) for found in self.stores)
-        for batch in _batched(arrays, batch_rows):
-            padded = [*batch, *([self._padding()] * (batch_rows - len(batch)))][block * rows : (block + 1) * rows]
-            yield {name: np.stack([row[name] for row in padded]) for name in padded[0]}
+        located = [(index, number) for index, found in enumerate(self.stores) for number in range(found.rows)]
+        for start in range(0, len(located), batch_rows):
+            own = located[start : start + batch_rows][block * rows : (block + 1) * rows]
+            yield self._read(*np.array(own, int).reshape(-1, 2).T, num_rows=rows)
 
     @property
     def _row_rates(self) -> list[float]:
         """Of each component, rows drawn per unit of weight: weights are of tokens, and rows differ in fill."""
         return [weight * found.rows / found.tokens for found, weight in zip(self.stores, self.weights, strict=True)]
 
-    def _component(self, found: store.Store, seed: int) -> grain.MapDataset:
-        """The rows of a component without end, in another order each time round."""
+    @functools.cached_property
+    def _reader(self) -> RecordReader:
+        return RecordReader(self.folder, self.stores, self.num_threads, self.patience_seconds)
+
+    def _numbers(self, index: int, seed: int) -> grain.MapDataset:
+        """(index, number of a row) of a component's rows without end, in another order each time round."""
+        found = self.stores[index]
         component_seed = hashlib.sha256(f"{seed} {found.component}".encode()).digest()
-        shuffled = self._source(found).shuffle(seed=int.from_bytes(component_seed[:4], "little")).repeat()
-        return shuffled.map(functools.partial(_arrays, length=self.row_length, task_ids=self._task_ids(found)))
+        shuffled = grain.MapDataset.range(found.rows).shuffle(seed=int.from_bytes(component_seed[:4], "little"))
+        return shuffled.repeat().map(lambda number: (index, number))
 
-    def _source(self, found: store.Store) -> grain.MapDataset:
-        folder = epath.Path(self.folder) / found.component
-        # With the number of rows told, no shard is opened before it is read from.
-        shards = [f"{folder / shard.file}[0:{shard.rows}]" for shard in found.shards]
-        return grain.MapDataset.source(grain.ArrayRecordDataSource(shards))
+    def _read(self, stores: np.ndarray, numbers: np.ndarray, num_rows: int = 0) -> Batch:
+        """The arrays of the rows that are these numbers of these stores, filled up to `num_rows` with empty rows."""
+        records = self._reader.read(stores.tolist(), numbers.tolist())
+        rows = [packing.model_arrays(packing.decode_row(record), self.row_length) for record in records]
+        for row, index in zip(rows, stores.tolist(), strict=True):
+            row["tasks"] = self._task_ids[index][row["tasks"]]
+        rows += [packing.model_arrays(packing.empty_row(), self.row_length)] * (num_rows - len(rows))
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _in_order(self, found: store.Store) -> Iterator[Batch]:
-        task_ids = self._task_ids(found)
-        return (_arrays(record, self.row_length, task_ids) for record in self._source(found))
-
-    def _task_ids(self, found: store.Store) -> np.ndarray:
-        """Index into `task_names` for each task id of a component; the last entry is that of padding, -1."""
+    @functools.cached_property
+    def _task_ids(self) -> list[np.ndarray]:
+        """For each store the index into `task_names` of its task ids; the last entry is that of padding, -1."""
         index = {name: number for number, name in enumerate(self.task_names)}
-        return np.array([index[task.name] for task in found.tasks] + [-1], np.int32)
-
-    def _padding(self) -> Batch:
-        return packing.model_arrays(packing.empty_row(), self.row_length)
+        return [np.array([index[task.name] for task in found.tasks] + [-1], np.int32) for found in self.stores]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,19 +200,9 @@ class _Interleaved(grain.DatasetSelectionMap):
         raise AssertionError("the last dataset takes what the others leave")
 
 
-def _arrays(record: bytes, length: int, task_ids: np.ndarray) -> Batch:
-    arrays = packing.model_arrays(packing.decode_row(record), length)
-    return {**arrays, "tasks": task_ids[arrays["tasks"]]}
-
-
 def _block_rows(batch_rows: int, num_blocks: int) -> int:
     if batch_rows < 1 or batch_rows % num_blocks:
         below = batch_rows // num_blocks * num_blocks
         nearest = f"{below} and {below + num_blocks}" if below else f"{num_blocks}"
         raise ValueError(f"batch of {batch_rows} rows does not divide over {num_blocks} hosts; nearest: {nearest}")
     return batch_rows // num_blocks
-
-
-def _batched(items: Iterator, size: int) -> Iterator[list]:
-    while batch := list(itertools.islice(items, size)):
-        yield batch

@@ -25,6 +25,7 @@ from emma_jax import (
     pack_page,
     pack_plan,
     pack_summary,
+    packing,
     paper_corpus,
     progress,
     store,
@@ -101,6 +102,8 @@ def check(config) -> None:
     for key, least in dict(row_length=2, window_documents=1, rows_per_shard=1, validation_documents=0).items():
         if config.pack[key] < least:
             raise ValueError(f"config.pack.{key} is {config.pack[key]}; it must be {least} or more")
+    if config.pack.packing not in packing.METHODS:
+        raise ValueError(f"config.pack.packing is {config.pack.packing!r}; it can be {', '.join(packing.METHODS)}")
     if config.seed < 0:
         raise ValueError(f"config.seed is {config.seed}; it must be 0 or more")
     if not config.pack.components:
@@ -119,6 +122,7 @@ def dependencies(config, opened) -> dict[str, dict]:
         tokenizer=opened.tokenizer.fingerprint,
         rendering=config.rendering.to_dict(),
         row_length=pack.row_length,
+        packing=pack.packing,
         window=pack.window_documents,
         seed=config.seed,
     )

@@ -12,12 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import seqio
-import tensorflow as tf
 from ml_collections import ConfigDict
 
 import data_tasks
-from data_tasks import sizes
+from data_tasks import sizes, tasks
 from emma_jax import manifest, pack_plan, tokenizer
 
 
@@ -93,19 +91,7 @@ def validation_draws(opened: Opened, names: Sequence[str], num_documents: int) -
 
 def read_task(name: str, split: str, seed: int | None = None, part: int = 0, num_parts: int = 1) -> Iterator[Document]:
     """The documents of a task's own pipeline, or of a part of its records; shuffled if there is a seed."""
-    dataset = seqio.get_mixture_or_task(name).get_dataset(
-        sequence_length=None,
-        split=split,
-        shuffle=seed is not None,
-        seed=seed,
-        shard_info=seqio.ShardInfo(part, num_parts) if num_parts > 1 else None,
-        try_in_mem_cache=False,
-    )
-    options = tf.data.Options()
-    # Hundreds of pipelines are opened one after another, and other workers have the other processors.
-    options.threading.private_threadpool_size = 1
-    options.autotune.enabled = False
-    for example in dataset.with_options(options).as_numpy_iterator():
+    for example in tasks.examples(name, split, seed, part, num_parts):
         yield Document(example["targets"], int(example["bytes"]), int(example.get("direction", -1)))
 
 

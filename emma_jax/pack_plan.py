@@ -40,6 +40,7 @@ class Plan:
     component: str
     fingerprint: str
     row_length: int
+    packing: str  # how rows are made, of packing.METHODS
     window: int
     seed: int
     num_shards: int
@@ -99,6 +100,7 @@ def training_plan(
         component=component,
         fingerprint=fingerprint,
         row_length=pack.row_length,
+        packing=pack.packing,
         window=pack.window_documents,
         seed=seed,
         num_shards=max(1, math.ceil(total / row_tokens)),
@@ -117,6 +119,7 @@ def validation_plan(slices: Sequence[Draw], pack, fingerprint: str, seed: int) -
         component=store.VALIDATION,
         fingerprint=fingerprint,
         row_length=pack.row_length,
+        packing=pack.packing,
         window=pack.window_documents,
         seed=seed,
         num_shards=1,

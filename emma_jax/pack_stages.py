@@ -4,7 +4,6 @@ A stage leaves finished files behind and skips those that it finds, so that a se
 are read is the business of `pack_draws`, the format of the exchange that of `exchange`.
 """
 
-import collections
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +16,8 @@ from emma_jax.pack_draws import Document, Job, open_tasks, read_task, training_d
 
 
 def exchange_task(job: Job, plan: pack_plan.Plan, numbers: Sequence[int]) -> None:
-    """Stage one for the draws of one task: their documents, cut to the row length, into the exchange."""
-    counts = {number: collections.Counter(documents=0, tokens=0, bytes=0) for number in numbers}
+    """Stage one for the draws of one task: their documents, as rows can hold them, into the exchange."""
+    counts = {number: dict(documents=0, tokens=0, bytes=0) for number in numbers}
 
     def drawn() -> Iterator[tuple[int, Document]]:
         if plan.component != store.VALIDATION:
@@ -35,8 +34,14 @@ def exchange_task(job: Job, plan: pack_plan.Plan, numbers: Sequence[int]) -> Non
 
     def pieces() -> Iterator[tuple[int, np.ndarray]]:
         for number, document in drawn():
-            counts[number].update(documents=1, tokens=document.tokens, bytes=document.bytes)
-            yield from ((number, piece) for piece in packing.cut(document.ids, plan.row_length))
+            counted = counts[number]
+            counted["documents"] += 1
+            counted["tokens"] += document.tokens
+            counted["bytes"] += document.bytes
+            if plan.packing == packing.CONCATENATE:
+                yield number, document.ids  # cut later, where rows end
+            else:
+                yield from ((number, piece) for piece in packing.cut(document.ids, plan.row_length))
 
     folder = job.exchange(plan.component)
     exchange.write(folder, numbers[0], pieces(), plan.num_buckets, plan.seed)
@@ -50,8 +55,11 @@ def pack_shard(job: Job, plan: pack_plan.Plan, number: int) -> None:
         exchange.read_bucket(job.exchange(plan.component), bucket, plan.seed)
         for bucket in range(first, first + plan.buckets_per_shard)
     )
-    path = job.folder(plan.component) / plan.shard_file(number)
-    store.write_shard(os.fspath(path), packing.pack(documents, plan.row_length, plan.window))
+    if plan.packing == packing.CONCATENATE:
+        rows = packing.concatenate(documents, plan.row_length)
+    else:
+        rows = packing.best_fit(documents, plan.row_length, plan.window)
+    store.write_shard(os.fspath(job.folder(plan.component) / plan.shard_file(number)), rows)
 
 
 class Exchange(beam.DoFn):

@@ -1,11 +1,11 @@
-"""Rows: whole documents side by side in a fixed number of predicted positions, as bytes and as the model's arrays.
+"""Rows: documents side by side in a fixed number of predicted positions, as bytes and as the model's arrays.
 
 Owns what a row is. Does not know where documents come from (`pack`) nor in which order rows are read
 (`input_pipeline`).
 
 A document is its token ids, BOS first and EOS last: n ids predict n - 1 targets (each id but the first, from those
-before it). A row of length L holds documents with at most L targets between them. A longer document is cut into pieces
-that share one id, so that each of its targets is predicted exactly once. What is padding is told by segment 0 and never
+before it). A row of length L holds documents with at most L targets between them. What is longer is cut into
+pieces that share one id, so that each target is predicted exactly once. What is padding is told by segment 0 and never
 by a token id: in the tokenizer of Llama 3 the id 0 is "!".
 """
 
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 ID_TYPE = np.dtype("<i4")
+BEST_FIT, CONCATENATE = METHODS = ("best_fit", "concatenate")  # of making rows, by the names of the functions
 
 
 class Row(NamedTuple):
@@ -65,17 +66,17 @@ tasks=array([5, 3], dtype=int32))
     )
 
 
-def pack(documents: Iterable[tuple[int, np.ndarray]], length: int, window: int) -> Iterator[Row]:
+def best_fit(documents: Iterable[tuple[int, np.ndarray]], length: int, window: int) -> Iterator[Row]:
     """Rows of at most `length` targets that hold every document whole and once.
 
-    `documents` are pairs of task and ids. Best fit: a row begins with the document that has waited longest, then takes,
+    `documents` are pairs of task and ids. A row begins with the document that has waited longest, then takes,
     as long as one fits, the largest of the `window` documents that wait (of equals, the one that came first). The rows
     are a function of the arguments alone.
 
     Raises ValueError if a document has no target or more than `length`: cut it first.
 
     >>> documents = [(0, [1, 7, 2]), (0, [1, 6, 7, 8, 2]), (1, [1, 0, 8, 2]), (1, [1, 2])]
-    >>> [(row.ids.tolist(), row.tasks.tolist()) for row in pack(documents, length=6, window=4)]
+    >>> [(row.ids.tolist(), row.tasks.tolist()) for row in best_fit(documents, length=6, window=4)]
     [([1, 7, 2, 1, 6, 7, 8, 2], [0, 0]), ([1, 0, 8, 2, 1, 2], [1, 1])]
     """
     waiting = _Waiting()
@@ -87,6 +88,30 @@ def pack(documents: Iterable[tuple[int, np.ndarray]], length: int, window: int) 
             yield join(waiting.take(length))
     while waiting.count:
         yield join(waiting.take(length))
+
+
+def concatenate(documents: Iterable[tuple[int, np.ndarray]], length: int) -> Iterator[Row]:
+    """Rows of exactly `length` targets but for the last; a document goes on in the next row where one ends.
+
+    `documents` are pairs of task and ids, of any length. Each of their targets is in one row.
+
+    Raises ValueError if a document has no target.
+
+    >>> documents = [(0, [1, 7, 2]), (1, [1, 6, 0, 8, 9, 2])]
+    >>> [(row.ids.tolist(), row.tasks.tolist()) for row in concatenate(documents, length=4)]
+    [([1, 7, 2, 1, 6, 0], [0, 1]), ([0, 8, 9, 2], [1])]
+    """
+    taken, free = [], length
+    for task, ids in documents:
+        first, rest = ids[: free + 1], ids[free:]
+        for piece in [*cut(first, length), *(cut(rest, length) if len(rest) > 1 else ())]:
+            taken.append((task, piece))
+            free -= len(piece) - 1
+            if not free:
+                yield join(taken)
+                taken, free = [], length
+    if taken:
+        yield join(taken)
 
 
 class _Waiting:

@@ -16,6 +16,7 @@ from emma_jax import packing
 
 VERSION = 1
 FILE = "store.json"
+LOOKS = 64  # at shards at a time
 VALIDATION = "validation"  # the component of the rows that are scored and never trained on
 
 
@@ -120,9 +121,9 @@ def read_shard(path: str) -> Shard:
 def check_shards(folder, store: Store) -> None:
     """Raises ValueError if a file that the store names is missing or has another size."""
     paths = [epath.Path(folder) / store.component / shard.file for shard in store.shards]
-    # One look per file; on a remote file system each takes a while.
-    with futures.ThreadPoolExecutor(32) as pool:
-        sizes = list(pool.map(lambda path: path.stat().length if path.exists() else None, paths))
+    # One look per file, at many at a time: of a bucket each takes a while, and a run at full size has thousands.
+    with futures.ThreadPoolExecutor(LOOKS) as pool:
+        sizes = list(pool.map(_size, paths))
     for path, shard, size in zip(paths, store.shards, sizes, strict=True):
         if size is None:
             raise ValueError(f"the shard {path} is missing; remove {path.parent} and pack again")
@@ -130,3 +131,11 @@ def check_shards(folder, store: Store) -> None:
             raise ValueError(
                 f"the shard {path} has {size} bytes and {FILE} says {shard.bytes}; remove {path.parent} and pack again"
             )
+
+
+def _size(path: epath.Path) -> int | None:
+    """Bytes of a file, or None if it is not there."""
+    try:
+        return path.stat().length
+    except FileNotFoundError:
+        return None

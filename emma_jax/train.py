@@ -41,7 +41,7 @@ def main(config, workdir: str) -> None:
     if config.sharding.distributed:
         jax.distributed.initialize()
     check_ranges(config)
-    if workdir.startswith("gs://"):
+    if any(folder.startswith("gs://") for folder in (workdir, config.pack.folder)):
         command_line.require_extra("tpu", "gcsfs")
     mesh = sharding.make_mesh(config.sharding)
     program = build(config, mesh)

@@ -33,17 +33,21 @@ class TrainingData:
         self._validation_rows = self._open({"validation": 1.0}) if config.train.validate_every_steps else None
 
     def _open(self, weights: dict[str, float]):
+        reading = self._config.input_pipeline
         return input_pipeline.open_rows(
-            self._config.pack.folder, weights, self._vocabulary.fingerprint, self._config.pack.row_length
+            self._config.pack.folder,
+            weights,
+            self._vocabulary.fingerprint,
+            self._config.pack.row_length,
+            reading.num_threads,
+            reading.patience_seconds,
         )
 
     def training_batches(self, step: int):
         """Endless batches from that of `step` on."""
         rows = self._config.input_pipeline.batch_rows
         block, num_blocks = sharding.host_block(self._shardings["tokens"], rows)
-        batches = self._rows.batches(
-            rows, self._config.seed, step, block, num_blocks, self._config.input_pipeline.num_threads
-        )
+        batches = self._rows.batches(rows, self._config.seed, step, block, num_blocks)
         return (self._to_devices(batch, num_blocks) for batch in batches)
 
     def validator(self, program: Program):
@@ -51,6 +55,12 @@ class TrainingData:
         rows, count = self._validation_rows, self._config.train.validation_batch_rows
         if rows is None:
             return lambda params: {}
+        num_rows, every_steps = sum(s.rows for s in rows.stores), self._config.train.validate_every_steps
+        share = validation.share_of_time(num_rows, self._config.input_pipeline.batch_rows, every_steps)
+        logging.info(
+            "validation: %s rows of %d slices every %d steps, %.2f%% of the time of training",
+            f"{num_rows:,}", len(rows.task_names), every_steps, 100 * share,
+        )  # fmt: skip
         block, num_blocks = sharding.host_block(self._shardings["tokens"], count)
         replicated = sharding.replicated(self._shardings["tokens"].mesh)
         slice_sums = validation.make_slice_sums(program.score, len(rows.task_names), replicated)

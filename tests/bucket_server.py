@@ -1,10 +1,12 @@
-"""A server of Google's storage API on this machine, and what leads a process to it."""
+"""A server of Google's storage API on this machine, a line to it that is slow and can be cut, and what leads there."""
 
+import contextlib
 import importlib.util
 import json
 import pathlib
 import socket
 import subprocess
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -69,13 +71,65 @@ class Server:
         }
 
 
+class Line:
+    """Connections to a server, by way of this process: each request is late, and all can be cut."""
+
+    def __init__(self, server: Server, delay_seconds: float = 0.0):
+        self._far = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        self._delay_seconds = delay_seconds
+        self._sockets: set[socket.socket] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._near = self._listener.getsockname()
+        self.url = f"http://127.0.0.1:{self._near[1]}"
+        self.requests: list[str] = []  # the first line of each
+        self._listen()
+
+    def cut(self):
+        """Ends all connections and refuses new ones."""
+        for open_socket in (self._listener, *list(self._sockets)):
+            _end(open_socket)
+        self._listener.close()
+
+    def mend(self):
+        """Takes connections again."""
+        self._listener = socket.create_server(self._near, backlog=128)
+        self._listen()
+
+    def _listen(self):
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def _accept(self, listener):
+        with contextlib.suppress(OSError):  # the listener is closed
+            while True:
+                near, far = listener.accept()[0], socket.create_connection(self._far)
+                self._sockets |= {near, far}
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+
+    def _carry(self, source, target):
+        with contextlib.suppress(OSError):  # one of the two is closed
+            while data := source.recv(1 << 16):
+                if target.getpeername() == self._far:
+                    self.requests.append(data.split(b"\r", 1)[0].decode(errors="replace"))
+                    time.sleep(self._delay_seconds)
+                target.sendall(data)
+        _end(source)
+        _end(target)
+
+
+def _end(open_socket):
+    with contextlib.suppress(OSError):  # it has ended already
+        open_socket.shutdown(socket.SHUT_RDWR)
+
+
 def environment(server):
-    """What leads a process to the server, and to nothing else."""
+    """What leads a process to the server, or to a line to one, and to nothing else."""
     return {
         "PYTHONPATH": str(ROOT),
         "STORAGE_EMULATOR_HOST": server.url,
         "FSSPEC_GCS": '{"token": "anon"}',
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         "TENSORSTORE_GCS_HTTP_URL": server.url,
+        "CLOUD_STORAGE_EMULATOR_ENDPOINT": server.url,
         "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
     }

@@ -29,7 +29,7 @@ def write_rows(folder, component: str, tasks: list[str], fingerprint: str, row_l
         (i % len(tasks), np.array([BOS, *rng.integers(0, BOS, rng.integers(3, row_length - 2)), EOS]))
         for i in range(180)
     ]
-    rows = list(packing.pack(documents, row_length, window=16))
+    rows = list(packing.best_fit(documents, row_length, window=16))
     sizes = [[len(ids) - 1 for task, ids in documents if task == number] for number in range(len(tasks))]
     shard = store.write_shard(str(folder / component / "rows-00000-of-00001.arrayrecord"), rows)
     tokens = sum(map(sum, sizes))

@@ -25,6 +25,7 @@ LAYERS = [
         "program",
         "training_data",
         "input_pipeline",
+        "record_reader",
         "conversion",
         "decoding",
         "validation",

@@ -22,7 +22,7 @@ def write_store(folder, component: str, sizes: list[int], tasks: list[str], num_
     documents = [
         (index % len(tasks), np.array([next(numbers) for _ in range(size + 1)])) for index, size in enumerate(sizes)
     ]
-    rows = list(packing.pack(documents, LENGTH, window=8))
+    rows = list(packing.best_fit(documents, LENGTH, window=8))
     shards = tuple(
         store.write_shard(str(path / f"rows-{n:05}-of-{num_shards:05}.arrayrecord"), rows[n::num_shards])
         for n in range(num_shards)
@@ -86,9 +86,7 @@ def test_batches_have_the_arrays_of_the_rows(folder):
 def test_blocks_side_by_side_are_the_batch(folder, num_blocks):
     rows = input_pipeline.open_rows(folder, WEIGHTS)
     whole = take(rows.batches(8, seed=3), 40)
-    blocks = [
-        take(rows.batches(8, seed=3, block=b, num_blocks=num_blocks, num_threads=b), 40) for b in range(num_blocks)
-    ]
+    blocks = [take(rows.batches(8, seed=3, block=b, num_blocks=num_blocks), 40) for b in range(num_blocks)]
     for step, batch in enumerate(whole):
         parts = [block[step] for block in blocks]
         assert_equal(batch, {name: np.concatenate([part[name] for part in parts]) for name in batch})
@@ -110,7 +108,7 @@ def test_far_steps_are_reached_without_what_comes_before(folder, monkeypatch):
     reads = []
     read = input_pipeline.packing.decode_row
     monkeypatch.setattr(input_pipeline.packing, "decode_row", lambda record: reads.append(1) or read(record))
-    next(rows.batches(8, seed=3, start_step=10**7, num_threads=1))
+    next(rows.batches(8, seed=3, start_step=10**7))
     assert len(reads) < 8 * 8
 
 

@@ -25,6 +25,7 @@ from emma_jax import (
     pack_plan,
     pack_stages,
     packing,
+    record_reader,
     store,
     tokenizer,
 )
@@ -93,8 +94,8 @@ def packed(sources, tmp_path_factory):
 def read(folder, component: str) -> list[tuple[str, list[int]]]:
     """The name of the task and the ids of each document, or piece of one, in the order of the rows."""
     found = store.load(folder, component)
-    records = input_pipeline.open_rows(folder, {component: 1.0})._source(found)
-    rows = [packing.decode_row(record) for record in records]
+    records = record_reader.RecordReader(folder, [found], num_threads=1, patience_seconds=0.0)
+    rows = [packing.decode_row(record) for record in records.read([0] * found.rows, range(found.rows))]
     assert len(rows) == found.rows
     assert sum(row.num_targets for row in rows) == found.tokens
     return [(found.tasks[task].name, ids.tolist()) for row in rows for task, ids in row.documents()]
@@ -151,19 +152,29 @@ def test_store_says_what_is_in_the_rows(packed):
     assert not (pathlib.Path(config.pack.folder) / "monolingual" / "exchange").exists()
 
 
+def targets(folder) -> collections.Counter:
+    """How often each task predicts each id from the one before."""
+    documents = read(folder, "bilingual")
+    return collections.Counter((task, *pair) for task, ids in documents for pair in itertools.pairwise(ids))
+
+
 def test_long_documents_are_cut_and_lose_nothing(packed, make_config):
     config = make_config("rows", ["bilingual"], row_length=32)
     pack.main(config)
-
-    def targets(folder):
-        return collections.Counter(
-            (task, *pair)
-            for task, ids in read(folder, "bilingual")
-            for pair in zip(ids, ids[1:], strict=False)
-        )  # fmt: skip
-
     assert max(len(ids) for _, ids in read(config.pack.folder, "bilingual")) == 33
     assert targets(config.pack.folder) == targets(packed.pack.folder)
+
+
+def test_concatenated_rows_are_full_and_lose_nothing(packed, make_config):
+    config = make_config("rows", ["bilingual"], row_length=512, packing="concatenate", rows_per_shard=8)
+    pack.main(config)
+    found = store.load(config.pack.folder, "bilingual")
+    assert len(found.shards) > 1
+    assert found.rows - len(found.shards) <= found.tokens / 512 <= found.rows  # the last of a shard may be short
+    assert targets(config.pack.folder) == targets(packed.pack.folder)
+    wholes = [shown(config, ids) for _, ids in read(packed.pack.folder, "bilingual")]
+    pieces = [ids for _, ids in read(config.pack.folder, "bilingual")]
+    assert len(wholes) < len(pieces) < len(wholes) + found.rows  # cut where rows end, and nowhere else
 
 
 @pytest.mark.parametrize(("tokens", "drawn"), [(3, 1), (10, 1), (14, 1), (15, 2), (24, 2), (26, 3), (1003, 100)])
@@ -365,6 +376,7 @@ def test_less_than_was_wanted_is_said_once_with_both_figures(make_config, caplog
     [
         (lambda config: config.pack.update(row_length=1), "row_length is 1; it must be 2 or more"),
         (lambda config: config.pack.update(validation_documents=-1), "validation_documents is -1"),
+        (lambda config: config.pack.update(packing="tight"), "packing is 'tight'; it can be best_fit, concatenate"),
         (lambda config: config.update(seed=-1), "seed is -1"),
         (lambda config: config.mixture.update(monolingal=1.0), "monolingal.*is monolingual meant"),
         (lambda config: config.pack.components.monolingual.update(tasks="mono.swa_Latn"), "is mono.swh_Latn meant"),

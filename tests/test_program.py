@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import nnx
 
-from emma_jax import model, optimizer, sharding
+from emma_jax import model, optimizer, packing, sharding
 from emma_jax.program import build, bytes_per_device
 
 
@@ -102,6 +102,24 @@ def test_padding_has_no_part_in_the_loss(tiny_config, one_device_mesh, random_ba
     np.testing.assert_array_equal(scores, program.score(params, changed))
     assert np.all(np.asarray(scores)[batch["segments"] == 0] == 0)
     assert np.all(np.asarray(scores)[batch["segments"] > 0] < 0)
+
+
+def test_the_score_of_a_document_does_not_depend_on_what_shares_its_row(tiny_config, one_device_mesh):
+    program = build(tiny_config, one_device_mesh)
+    params = program.init(jax.random.key(0)).params
+    rng, length = np.random.default_rng(0), tiny_config.pack.row_length
+    documents = [(task, rng.integers(0, tiny_config.model.vocab_size, size)) for task, size in enumerate((9, 2, 14))]
+
+    def scores(rows):
+        arrays = [packing.model_arrays(row, length) for row in rows]
+        batch = {name: np.stack([array[name] for array in arrays]) for name in arrays[0]}
+        padding = {name: np.zeros((8 - len(rows), length), np.int32) for name in batch}
+        return program.score(params, {name: np.concatenate([batch[name], padding[name]]) for name in batch})
+
+    (together,) = scores([packing.join(documents)])[:1]
+    alone = scores([packing.join([document]) for document in documents])
+    expected = np.concatenate([row[: len(ids) - 1] for row, (_, ids) in zip(alone, documents, strict=False)])
+    np.testing.assert_allclose(together[: len(expected)], expected, atol=1e-5)
 
 
 def test_abstract_state_is_the_state(tiny_config):
