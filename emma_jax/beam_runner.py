@@ -20,6 +20,8 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from emma_jax import beam_worker
 
+# Of a worker: what it frees goes back to the system, or the largest pieces so far would be held by each to the end.
+MEMORY = "ARROW_DEFAULT_MEMORY_POOL=system MALLOC_MMAP_THRESHOLD_=1048576 MALLOC_ARENA_MAX=2"
 MARK = "\N{SYMBOL FOR UNIT SEPARATOR}"  # around a sentence for the user
 
 
@@ -101,7 +103,7 @@ def _pipeline(num_workers: int, beam_options: Sequence[str]) -> beam.Pipeline:
     if num_workers > 1:
         os.environ[beam_worker.PARENT] = str(os.getpid())
         # Beam gives it to a shell. Ctrl-C, which reaches all processes of a terminal, is for this one.
-        command = f"trap '' INT; exec {shlex.join([sys.executable, '-m', beam_worker.__name__])}"
+        command = f"trap '' INT; {MEMORY} exec {shlex.join([sys.executable, '-m', beam_worker.__name__])}"
         worker = SubprocessSDKEnvironment.from_command_string(command)
     runner = fn_runner.FnApiRunner(worker, provision_info=fn_runner.ExtendedProvisionInfo(provision))
     return beam.Pipeline(runner=runner, options=options)

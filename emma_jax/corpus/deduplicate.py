@@ -26,6 +26,7 @@ def deduplicate(table: pa.Table, keys: list[str], hashes: list[str], held_out: n
     [{'lang': 'deu_Latn', 'text': 'Ja', 'source': 'books', 'hash': 1, 'validation': True},
      {'lang': 'deu_Latn', 'text': 'Na', 'source': 'web', 'hash': 2, 'validation': False}]
     """
+    table = table.combine_chunks()
     table = distinct(table, keys, report)
     leaked = np.zeros(len(table), bool)
     for name in hashes:

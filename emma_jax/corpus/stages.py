@@ -123,10 +123,14 @@ def deduplicate_bucket(
     """
     del num_files  # is for those who gather the batches
     report = Report()
-    table = _whole_bucket(settings, kind, bucket, batches)
     held_out = _load_held_out(str(settings.path(HELD_OUT)))
-    table = deduplicate.deduplicate(table, KEYS[kind], TEXT_HASHES[kind], held_out, report)
-    table, found = groups.sort(kind, table.select(SORTED[kind].names))
+    # Without a name, a table is freed as soon as the next one is made of it.
+    table, found = groups.sort(
+        kind,
+        deduplicate.deduplicate(
+            _whole_bucket(settings, kind, bucket, batches), KEYS[kind], TEXT_HASHES[kind], held_out, report
+        ).select(SORTED[kind].names),
+    )
     with exchange.open_writer(settings.by_size.path(kind, bucket), table.schema) as writer:
         exchange.write_sorted(writer, table)
     for group in found:

@@ -14,6 +14,7 @@ from emma_jax.corpus import groups
 # Of a row group, which is what a reader holds at least.
 GROUP_ROWS = 1 << 16
 GROUP_BYTES = 32 << 20
+COUNTED_BYTES = 1 << 20  # at a time
 SCHEMAS = {
     "documents": pa.schema([("text", pa.string()), ("lang", pa.string())]),
     "pairs": pa.schema([(name, pa.string()) for name in ("src_text", "tgt_text", "src_lang", "tgt_lang")]),
@@ -72,7 +73,9 @@ def num_tokens(text: pa.ChunkedArray, plain: bool = True) -> int:
         _, offsets, data = chunk.buffers()
         start, end = np.frombuffer(offsets, np.int32)[[chunk.offset, chunk.offset + len(chunk)]].tolist()
         content = np.frombuffer(data, np.uint8)[start:end] if data else np.empty(0, np.uint8)
-        line_end = content == ord("\n")
-        count += np.count_nonzero(content == ord(" ")) + np.count_nonzero(line_end)
-        count -= np.count_nonzero(line_end[1:] & line_end[:-1])
+        for first in range(0, len(content), COUNTED_BYTES):
+            piece = content[first : first + COUNTED_BYTES + 1]  # with the first byte of the next
+            line_end = piece == ord("\n")
+            count += np.count_nonzero(piece[:COUNTED_BYTES] == ord(" ")) + np.count_nonzero(line_end[:COUNTED_BYTES])
+            count -= np.count_nonzero(line_end[1:] & line_end[:-1])
     return int(count)
