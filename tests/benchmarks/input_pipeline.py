@@ -30,8 +30,8 @@ import tiny_corpus
 ROOT = pathlib.Path(__file__).parent.parent.parent
 WEIGHTS = {"bilingual": 32.3, "monolingual": 26.3}
 NUM_STEPS, BATCH_ROWS = 10_000, 4
-NUM_MIXED, MIXED_SECONDS = 500, 20
-SIZES = (40, 160)  # records of the smallest task and the largest
+NUM_MIXED, MIXED_SECONDS = 500, 60
+RECORDS = (40, 160)  # of the smallest task and the largest; of a language five times as many, as they are shorter
 CONFIG = """
 from configs import base
 
@@ -39,7 +39,7 @@ def get_config():
     config = base.get_config()
     config.corpus.folder, config.tokenizer.folder, config.pack.folder = "{0}/corpus", "{0}/tokenizer", "{0}/rows"
     config.rendering.language_label = "code"
-    config.pack.validation_documents = 0
+    config.pack.update(validation_documents=0, num_workers=2)
     for name, tasks in dict(bilingual="pair.*", monolingual="mono.*").items():
         config.pack.components[name] = base.component(tasks, tokens=10**12, max_epochs=0.9)
     config.mixture.update({1})
@@ -72,7 +72,7 @@ def write_corpus(folder: pathlib.Path) -> None:
     """Writes the texts: messages of catalogs, each with a number that no other text has."""
     lines = [line for line in many_scripts.messages(many_scripts.CATALOGS) if 10 < len(line) < 120 and "\n" not in line]
     names = paper_manifest.make()
-    sizes = iter(np.geomspace(*SIZES, len(names.languages) + len(names.pairs)).astype(int).tolist())
+    sizes = iter(np.geomspace(*RECORDS, len(names.languages) + len(names.pairs)).astype(int).tolist())
     number = 0
 
     def texts(size: int) -> list[str]:
@@ -80,7 +80,7 @@ def write_corpus(folder: pathlib.Path) -> None:
         number += size
         return [f"{lines[i % len(lines)]} {i}" for i in range(number - size, number)]
 
-    languages = {code: {"train": texts(next(sizes))} for code in names.languages}
+    languages = {code: {"train": texts(5 * next(sizes))} for code in names.languages}
     pairs = {pair: {"train": (texts(size), texts(size))} for pair, size in zip(names.pairs, sizes, strict=True)}
     tiny_corpus.write(folder, languages, pairs)
 
