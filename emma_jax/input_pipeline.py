@@ -60,19 +60,17 @@ def open_rows(
         stores.append(found)
     if len({(found.tokenizer, found.row_length) for found in stores}) > 1:
         raise ValueError(f"the components {', '.join(weights)} differ in tokenizer or row length; pack them again")
-    in_order = tuple(float(weights[found.component]) for found in stores)
-    return Rows(str(folder), tuple(stores), in_order, num_threads, patience_seconds)
+    reader = RecordReader(str(folder), stores, num_threads, patience_seconds)
+    return Rows(tuple(stores), tuple(float(weights[found.component]) for found in stores), reader)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """Packed rows of one or more components, to be read in batches; made by `open_rows`."""
 
-    folder: str
     stores: tuple[store.Store, ...]
     weights: tuple[float, ...]
-    num_threads: int
-    patience_seconds: float
+    reader: RecordReader
 
     @property
     def row_length(self) -> int:
@@ -145,10 +143,6 @@ class Rows:
         """Of each component, rows drawn per unit of weight: weights are of tokens, and rows differ in fill."""
         return [weight * found.rows / found.tokens for found, weight in zip(self.stores, self.weights, strict=True)]
 
-    @functools.cached_property
-    def _reader(self) -> RecordReader:
-        return RecordReader(self.folder, self.stores, self.num_threads, self.patience_seconds)
-
     def _numbers(self, index: int, seed: int) -> grain.MapDataset:
         """(index, number of a row) of a component's rows without end, in another order each time round."""
         found = self.stores[index]
@@ -158,7 +152,7 @@ class Rows:
 
     def _read(self, stores: np.ndarray, numbers: np.ndarray, num_rows: int = 0) -> Batch:
         """The arrays of the rows that are these numbers of these stores, filled up to `num_rows` with empty rows."""
-        records = self._reader.read(stores.tolist(), numbers.tolist())
+        records = self.reader.read(stores.tolist(), numbers.tolist())
         rows = [packing.model_arrays(packing.decode_row(record), self.row_length) for record in records]
         for row, index in zip(rows, stores.tolist(), strict=True):
             row["tasks"] = self._task_ids[index][row["tasks"]]

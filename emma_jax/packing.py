@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 ID_TYPE = np.dtype("<i4")
+MUCH = 64  # a row's part that is not left free if it can be helped; less is not worth two small documents for one
 BEST_FIT, CONCATENATE = METHODS = ("best_fit", "concatenate")  # of making rows, by the names of the functions
 
 
@@ -69,9 +70,10 @@ tasks=array([5, 3], dtype=int32))
 def best_fit(documents: Iterable[tuple[int, np.ndarray]], length: int, window: int) -> Iterator[Row]:
     """Rows of at most `length` targets that hold every document whole and once.
 
-    `documents` are pairs of task and ids. A row begins with the document that has waited longest, then takes,
-    as long as one fits, the largest of the `window` documents that wait (of equals, the one that came first). The rows
-    are a function of the arguments alone.
+    `documents` are pairs of task and ids, of which `window` wait to be chosen. A row takes the one that has waited
+    longest, and the next, as long as any two would still fit; then the largest that fits (of equals, the one that came
+    first); and instead of a last one that leaves much free, the two that leave least. The rows are a function of the
+    arguments alone.
 
     Raises ValueError if a document has no target or more than `length`: cut it first.
 
@@ -132,19 +134,50 @@ class _Waiting:
         self._arrived += 1
         self.count += 1
 
-    def take(self, free: int) -> list[tuple[int, np.ndarray]]:
-        """Removes and returns the documents of the next row, of `free` targets at most."""
-        taken, size = [], self._size_of_oldest()
+    def take(self, length: int) -> list[tuple[int, np.ndarray]]:
+        """Removes and returns the documents of the next row, of `length` targets at most."""
+        taken, free, size = [], length, self._size_of_oldest()
         while size > 0:
-            same_size = self._by_size[size]
-            _, task, ids = same_size.popleft()
-            taken.append((task, ids))
-            if not same_size:
-                self._sizes ^= 1 << size
+            taken.append(self._remove(size))
             free -= size
-            size = (self._sizes & ((2 << free) - 1)).bit_length() - 1
-        self.count -= len(taken)
+            size = self._next_size(free, length)
         return taken
+
+    def _remove(self, size: int) -> tuple[int, np.ndarray]:
+        same_size = self._by_size[size]
+        _, task, ids = same_size.popleft()
+        if not same_size:
+            self._sizes ^= 1 << size
+        self.count -= 1
+        return task, ids
+
+    def _next_size(self, free: int, length: int) -> int:
+        """The size of the document that goes into what is free of a row; 0 or less if there is none."""
+        largest = self._sizes.bit_length() - 1
+        if 0 < 2 * largest <= free:
+            # In order of arrival those that wait stay as different as documents are. If the largest went first, the
+            # others would be alike, and so would be what they leave free.
+            return self._size_of_oldest()
+        size = self._largest(free)
+        if size > 0 and free - size > length // MUCH and self._largest(free - size) <= 0:
+            return self._larger_of_two(free)
+        return size
+
+    def _largest(self, free: int) -> int:
+        """The largest size that is not above `free`; -1 if there is none."""
+        return (self._sizes & ((2 << free) - 1)).bit_length() - 1
+
+    def _larger_of_two(self, free: int) -> int:
+        """The larger of the two sizes that fill most of `free`; the largest that fits if it fills as much alone."""
+        best = most = self._largest(free)
+        smaller = self._sizes & ((2 << free // 2) - 1)
+        while smaller and most < free:
+            other = (smaller & -smaller).bit_length() - 1
+            smaller &= smaller - 1
+            size = self._largest(free - other)
+            if other + size > most and (size > other or len(self._by_size[size]) > 1):
+                best, most = size, other + size
+        return best
 
     def _size_of_oldest(self) -> int:
         while True:

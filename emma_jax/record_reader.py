@@ -46,15 +46,14 @@ class RecordReader:
         Raises OSError, which names the shard, if one cannot be read for as long as there is patience.
         """
         wanted = [self._locate(index, number) for index, number in zip(stores, numbers, strict=True)]
-        deadline = time.monotonic() + self._patience_seconds
         pending, records = [], []
         for path, position in wanted:
             pending.append(futures.Future())
-            self._requests.put((pending[-1], self._read, path, position, deadline))
+            self._requests.put((pending[-1], self._read, path, position))
         for (path, _), result in zip(wanted, pending, strict=True):
             try:
                 # A reader that tries again by itself, as that of gs:// for a quarter of an hour, is not waited for.
-                records.append(result.result(max(0.0, deadline - time.monotonic()) + GRACE_SECONDS))
+                records.append(result.result(self._patience_seconds + GRACE_SECONDS))
             except futures.TimeoutError:
                 raise self._lost(path, "no answer") from None
         return records
@@ -64,8 +63,8 @@ class RecordReader:
         shard = bisect.bisect_right(self._ends[index], number)
         return self._paths[index][shard], number - (self._ends[index][shard - 1] if shard else 0)
 
-    def _read(self, path: str, position: int, deadline: float) -> bytes:
-        delay = FIRST_DELAY_SECONDS
+    def _read(self, path: str, position: int) -> bytes:
+        deadline, delay = time.monotonic() + self._patience_seconds, FIRST_DELAY_SECONDS
         while True:
             try:
                 return self._reader(path).read([position])[0]

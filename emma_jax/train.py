@@ -180,6 +180,8 @@ def check_ranges(config) -> None:
         "train.microbatches": 1,
         "train.validate_every_steps": 0,
         "train.validation_batch_rows": 1,
+        "input_pipeline.num_threads": 1,
+        "input_pipeline.patience_seconds": 0,
     }
     for key, bound in {**least, "checkpoint.save_every_steps": 1, "checkpoint.keep": 1}.items():
         section, name = key.split(".")

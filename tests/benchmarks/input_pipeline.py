@@ -3,8 +3,9 @@
 Writes a corpus of 546 languages and 2,507 pairs into FOLDER, short texts of which no two tasks share one, has
 `emma_jax.pack` make rows of it with the vocabulary of Llama 3, and reads them: how long opening takes, in how much
 memory, rows and tokens a second, and whether each component and each task has its share of what 10,000 steps return. A
-live SeqIO mixture of 500 of the tasks is timed in the same run. What is in FOLDER already is not made again; packing
-takes ten minutes of a processor, as each task's pipeline takes a seventh of a second to open.
+live SeqIO mixture of 500 of the tasks is timed in the same run, and so is the way to step 30,000 of a store that has as
+many rows and shards as the paper's 671B tokens, every shard being the same file. What is in FOLDER already is not made
+again; packing takes ten minutes of a processor, as each task's pipeline takes a sixth of a second to open.
 """
 
 import argparse
@@ -29,8 +30,8 @@ import tiny_corpus
 ROOT = pathlib.Path(__file__).parent.parent.parent
 WEIGHTS = {"bilingual": 32.3, "monolingual": 26.3}
 NUM_STEPS, BATCH_ROWS = 10_000, 4
-NUM_MIXED, MIXED_SECONDS = 500, 20
-SIZES = (40, 160)  # records of the smallest task and the largest
+NUM_MIXED, MIXED_SECONDS = 500, 60
+RECORDS = (40, 160)  # of the smallest task and the largest; of a language five times as many, as they are shorter
 CONFIG = """
 from configs import base
 
@@ -38,7 +39,7 @@ def get_config():
     config = base.get_config()
     config.corpus.folder, config.tokenizer.folder, config.pack.folder = "{0}/corpus", "{0}/tokenizer", "{0}/rows"
     config.rendering.language_label = "code"
-    config.pack.validation_documents = 0
+    config.pack.update(validation_documents=0, num_workers=2)
     for name, tasks in dict(bilingual="pair.*", monolingual="mono.*").items():
         config.pack.components[name] = base.component(tasks, tokens=10**12, max_epochs=0.9)
     config.mixture.update({1})
@@ -71,7 +72,7 @@ def write_corpus(folder: pathlib.Path) -> None:
     """Writes the texts: messages of catalogs, each with a number that no other text has."""
     lines = [line for line in many_scripts.messages(many_scripts.CATALOGS) if 10 < len(line) < 120 and "\n" not in line]
     names = paper_manifest.make()
-    sizes = iter(np.geomspace(*SIZES, len(names.languages) + len(names.pairs)).astype(int).tolist())
+    sizes = iter(np.geomspace(*RECORDS, len(names.languages) + len(names.pairs)).astype(int).tolist())
     number = 0
 
     def texts(size: int) -> list[str]:
@@ -79,7 +80,7 @@ def write_corpus(folder: pathlib.Path) -> None:
         number += size
         return [f"{lines[i % len(lines)]} {i}" for i in range(number - size, number)]
 
-    languages = {code: {"train": texts(next(sizes))} for code in names.languages}
+    languages = {code: {"train": texts(5 * next(sizes))} for code in names.languages}
     pairs = {pair: {"train": (texts(size), texts(size))} for pair, size in zip(names.pairs, sizes, strict=True)}
     tiny_corpus.write(folder, languages, pairs)
 
@@ -164,10 +165,44 @@ def mix(folder: pathlib.Path) -> dict:
     )  # fmt: skip
 
 
-def report(read: dict, mix: dict) -> None:
-    """Prints both, and how they compare."""
+def jump(folder: pathlib.Path) -> dict:
+    """Opening a store of the paper's size, and the way to the batch of a far step."""
+    from configs import base
+    from emma_jax import input_pipeline, packing, store
+
+    pack, path = base.get_config().pack, folder / "paper" / "all"
+    num_shards = round(671e9 / pack.row_length / pack.rows_per_shard)
+    names = [f"rows-{number:05}-of-{num_shards:05}.arrayrecord" for number in range(num_shards)]
+    if not path.exists():
+        path.mkdir(parents=True)
+        row = packing.join([(0, np.arange(9))])
+        shard = store.write_shard(str(path / names[0]), (row for _ in range(pack.rows_per_shard)))
+        for name in names[1:]:
+            os.link(path / names[0], path / name)
+        rows = num_shards * pack.rows_per_shard
+        shards = tuple(store.Shard(name, shard.rows, shard.bytes) for name in names)
+        tasks = (store.Task("mono.eng_Latn", 1, 1, 1),)
+        packed = store.Store("all", "", "", 128256, pack.row_length, rows, 8 * rows, 1.0, shards, tasks)
+        store.write(path.parent, packed)
+    begun = time.monotonic()
+    rows = input_pipeline.open_rows(path.parent, {"all": 1.0}, num_threads=16, patience_seconds=60.0)
+    opened = time.monotonic() - begun
+    first = {}
+    for step in (0, 30_000):
+        begun = time.monotonic()
+        next(rows.batches(2048, seed=0, start_step=step, block=5, num_blocks=16))
+        first[step] = time.monotonic() - begun
+    return dict(rows=rows.stores[0].rows, shards=num_shards, open_seconds=opened, first_seconds=first)
+
+
+def report(read: dict, mix: dict, jump: dict) -> None:
+    """Prints all, and how they compare."""
     print(f"rows {read['rows']}, fill {read['fill']}, epochs of a task from {read['epochs'][0]} to {read['epochs'][1]}")
     print(f"opened in {read['open_seconds']:.3f} s, {read['megabytes']:.0f} MB")
+    first = ", ".join(f"{seconds:.2f} s at step {step}" for step, seconds in jump["first_seconds"].items())
+    print(
+        f"{jump['rows']:,} rows, {jump['shards']} shards: opened in {jump['open_seconds']:.2f} s; a first batch {first}"
+    )
     print(f"read: {read['rows_per_second']:,.0f} rows/s, {read['tokens_per_second']:,.0f} tokens/s in one process")
     print(
         f"SeqIO: {mix['tasks']} tasks registered in {mix['register_seconds']:.2f} s; a mixture of {NUM_MIXED}: first "
@@ -181,7 +216,7 @@ def report(read: dict, mix: dict) -> None:
     print(", ".join(f"{name} {off:.2f}" for name, off in read["worst_task"].items()))
 
 
-MEASURES = {"read": read, "mix": mix}
+MEASURES = {"read": read, "mix": mix, "jump": jump}
 
 if __name__ == "__main__":
     main()
