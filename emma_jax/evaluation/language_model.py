@@ -71,7 +71,7 @@ class LanguageModel:
         batch_rows, length = self.program.batch["tokens"].shape
         documents, context_sizes = self._documents(requests)
         fitting = [(number, ids) for number, ids in enumerate(documents) if len(ids) <= length + 1]
-        rows = list(packing.pack(fitting, length, window=max(1, len(fitting))))
+        rows = list(packing.best_fit(fitting, length, window=max(1, len(fitting))))
         nats = np.full(len(requests), np.nan)
         nats[[number for number, _ in fitting]] = 0.0
         starts = range(0, len(rows), batch_rows)
