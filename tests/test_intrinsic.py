@@ -9,6 +9,7 @@ import pytest
 import tiny_evaluation
 from flax import nnx
 
+from data_tasks import rendering
 from emma_jax import model
 from emma_jax.evaluation import intrinsic, parallel
 from emma_jax.evaluation.language_model import Loader
@@ -100,10 +101,8 @@ def test_context_and_target_have_the_ids_of_the_whole_text(tmp_path):
 
 @pytest.mark.parametrize("label", ["name", "code"])
 def test_a_prompt_begins_as_a_document_of_the_training_data(config, label):
-    from data_tasks import preprocessors
-
     config.rendering.language_label = label
-    source, target = (preprocessors.frame(code, config.rendering) for code in ("eng_Latn", "swh_Latn"))
+    source, target = rendering.frames("pair.eng_Latn-swh_Latn", config.rendering)
     labels = [parallel.label(code, config.rendering) for code in ("eng_Latn", "swh_Latn")]
     prompt = parallel.prompt(config.rendering.pair_line, labels[0], "two {dogs}", labels[1])
     assert prompt == source.before + "two {dogs}" + source.after + target.before
