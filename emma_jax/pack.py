@@ -106,8 +106,8 @@ def check(config) -> None:
         raise ValueError(f"config.pack.packing is {config.pack.packing!r}; it can be {', '.join(packing.METHODS)}")
     if "://" in config.pack.folder:
         raise ValueError(
-            f"config.pack.folder is {config.pack.folder!r}; pack writes to a disk or a mounted bucket; rows that are copied "
-            "to gs:// are read from there"
+            f"config.pack.folder is {config.pack.folder!r}; pack writes to a disk or a mounted bucket; rows that are "
+            "copied to gs:// are read from there"
         )
     if config.seed < 0:
         raise ValueError(f"config.seed is {config.seed}; it must be 0 or more")
