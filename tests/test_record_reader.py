@@ -92,16 +92,15 @@ def test_latency_is_waited_for_by_many_threads_at_once(tmp_path, found, opened):
 
 
 def test_threads_end_with_their_reader(tmp_path, found):
-    before = threading.active_count()
+    before = set(threading.enumerate())  # those of other tests may end at any time
     reader = reader_of(tmp_path, found, num_threads=5)
     reader.read([0], [0])
-    assert threading.active_count() == before + 5
+    started = set(threading.enumerate()) - before
+    assert len(started) == 5
     del reader
-    for _ in range(100):
-        if threading.active_count() == before:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the threads are still there")
+    for thread in started:
+        thread.join(timeout=5)
+    assert not any(thread.is_alive() for thread in started)
 
 
 def test_as_many_files_may_be_open_as_there_are_shards():
