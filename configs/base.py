@@ -16,7 +16,7 @@ MODELS = {
 MIX_1 = dict(bilingual=32.3, monolingual=26.3, code=15.0, paper=13.2, instruction=11.4, book=1.8)
 STEPS, STEP_TOKENS = 40_000, 2**24
 TASK_KINDS = dict(bilingual="pair", monolingual="mono")  # of the components that are not called as their tasks are
-CLASSES = ("very high", "high", "medium-high", "medium", "medium-low", "low", "very low")  # of languages and pairs
+CLASSES = ("very_high", "high", "medium_high", "medium", "medium_low", "low", "very_low")  # of languages and pairs
 
 
 def entries() -> dict[str, object]:

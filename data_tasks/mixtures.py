@@ -18,7 +18,7 @@ from emma_jax import languages, shares
 def resolved(pack: ConfigDict) -> dict[str, ConfigDict]:
     """The components of config.pack, each with its tokens as a number: those with a share have it of pack.tokens.
 
-    Raises ValueError if a component has neither, or both.
+    Raises ValueError if a component has neither, or both, or if the shares are more than the whole.
 
     >>> from configs import base
     >>> pack = base.get_config().pack
@@ -26,10 +26,13 @@ def resolved(pack: ConfigDict) -> dict[str, ConfigDict]:
     >>> resolved(pack)["code"].tokens
     300
     """
-    found = {}
+    found, whole = {}, sum(section.share for section in pack.components.values())
+    if whole > 100.01:
+        shares_of = ", ".join(f"{name} {section.share:g}" for name, section in pack.components.items())
+        raise ValueError(f"the shares of config.pack.components are {whole:g}% in all ({shares_of}); lower one of them")
     for name, section in pack.components.items():
         tokens = round(section.share / 100 * pack.tokens) if section.share else section.tokens
-        if bool(section.share) == bool(section.tokens) or tokens <= 0:
+        if bool(section.share) == bool(section.tokens) or tokens <= 0 or section.share < 0:
             raise ValueError(
                 f"config.pack.components.{name} has tokens={section.tokens:,} and share={section.share:g} of "
                 f"config.pack.tokens={pack.tokens:,}; give it either tokens, or a share and config.pack.tokens"

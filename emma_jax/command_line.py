@@ -41,12 +41,12 @@ def run(
 
     def parse(arguments: list[str]) -> list[str]:
         try:
-            rest = flags.FLAGS(_with_equals(arguments))
+            rest = flags.FLAGS(arguments)
             if config and flags.FLAGS.config is not None:
                 flags.FLAGS.config.keys()  # a config file that cannot be loaded fails only here
             return rest
         except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
-            _fail(_flags_error(_with_equals(arguments), error))
+            _fail(_flags_error(arguments, error))
 
     def start(arguments: list[str]) -> None:
         values = {name: getattr(flags.FLAGS, name) for name in own}
@@ -74,6 +74,7 @@ def run(
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
     logging.get_absl_handler().addFilter(_is_for_the_user)
+    sys.argv[:] = _with_equals(sys.argv)  # where config_flags looks for the file, too
     app.run(start, flags_parser=parse)
 
 
@@ -161,11 +162,15 @@ def _nearest(key: str, known, question: str) -> str:
 
 
 def _with_equals(arguments: list[str]) -> list[str]:
-    """`--config FILE` as `--config=FILE`: config_flags must see the file before the overrides."""
+    """The arguments with `--config FILE` as `--config=FILE`, before all others: its overrides need the file.
+
+    >>> _with_equals(["train.py", "--config.seed=1", "--config", "a.py", "--workdir=b"])
+    ['train.py', '--config=a.py', '--config.seed=1', '--workdir=b']
+    """
     if "--config" in arguments[:-1]:
         at = arguments.index("--config")
-        return arguments[:at] + [f"--config={arguments[at + 1]}"] + arguments[at + 2 :]
-    return arguments
+        arguments = arguments[:at] + [f"--config={arguments[at + 1]}"] + arguments[at + 2 :]
+    return arguments[:1] + sorted(arguments[1:], key=lambda argument: not argument.startswith("--config="))
 
 
 def _flags_error(arguments: list[str], error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Language codes `xxx_Ssss`: what is one, its English name, the letters of its script, and its resource class by size.
+"""Language codes `xxx_Ssss`: what is one, its English name, its script, and its resource class by size.
 
 A code is ISO 639-3 and ISO 15924 joined by an underscore. Owns the facts about codes; how the spellings of a source
 become codes is the business of `corpus.codes`. What languages there are is ISO 639-3's word (python-iso639), how they
@@ -170,15 +170,6 @@ def name(code: str) -> str:
     return own if script == likely_script(language) else f"{own} ({SCRIPTS[script].replace('_', ' ')})"
 
 
-def letters(code: str) -> str:
-    """An RE2 class of the letters and marks that a text of this language is written in.
-
-    >>> letters("kor_Hang")
-    '[\\\\p{Hangul}\\\\p{Han}]'
-    """
-    return "[" + "".join(rf"\p{{{script}}}" for script in SCRIPTS[code[4:]].split()) + "]"
-
-
 def language_class(num_tokens: int) -> str:
     """The resource class of a language by the whitespace tokens of its text; the paper leaves the last class out.
 
@@ -195,6 +186,15 @@ def pair_class(num_tokens: int) -> str:
     ('very high', 'very low')
     """
     return next(label for label, least in PAIR_CLASSES if num_tokens >= least)
+
+
+def class_key(label: str) -> str:
+    """A resource class as a key of a config; "" of a collection, which has none, stays.
+
+    >>> class_key("very low"), class_key("medium-high")
+    ('very_low', 'medium_high')
+    """
+    return label.replace(" ", "_").replace("-", "_")
 
 
 def _tags(language: str) -> list[str]:

@@ -50,6 +50,7 @@ def main(config, plan: bool = False) -> None:
     manifest.load(config.corpus.folder)
     tokenizer.load(config.tokenizer.folder)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow raises is enough
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     from emma_jax import pack_draws, pack_stages  # take TensorFlow's seconds: after what is most often wrong
 
     job = pack_draws.Job(
@@ -68,7 +69,7 @@ def main(config, plan: bool = False) -> None:
         with follow(job, plans):
             pack_stages.run(job, plans, config.pack.num_workers, config.pack.beam_options)
         for plan in plans:
-            finish(job, plan, opened.tokenizer)
+            finish(job, plan, opened.tokenizer, pack_plan.settings(config, plan.component))
     logging.info("%d components are in %s; %.0f s", len(components), config.pack.folder, time.monotonic() - begun)
 
 
@@ -235,7 +236,7 @@ def follow(job, plans: Sequence[pack_plan.Plan]):
         yield
 
 
-def finish(job, plan: pack_plan.Plan, vocabulary: tokenizer.Tokenizer) -> None:
+def finish(job, plan: pack_plan.Plan, vocabulary: tokenizer.Tokenizer, settings: Mapping[str, object]) -> None:
     """Writes store.json, which says that the component is packed, and removes what was needed on the way."""
     counts = exchange.counts(job.exchange(plan.component))
     folder = job.folder(plan.component)
@@ -261,6 +262,7 @@ def finish(job, plan: pack_plan.Plan, vocabulary: tokenizer.Tokenizer) -> None:
         fill=tokens / (rows * plan.row_length) if rows else 0.0,
         shards=shards,
         tasks=described,
+        settings=settings,
     )
     store.write(job.rows, packed)
     remove_scaffold(job, plan.component)

@@ -16,7 +16,8 @@ from data_tasks import mixtures, rendering, sizes
 from emma_jax import manifest, pack_plan, paper_corpus, progress, tokenizer
 
 VERSION = 1
-FILL = 0.995  # of rows, by best fit at 8,192 tokens
+FILL = {"best_fit": 0.995, "concatenate": 1.0}  # of rows of 8,192 tokens
+SHARD_BLOCK_BYTES = 1 << 16  # a shard is whole ones, the last for its index (measured)
 ROW_TOKEN_BYTES = 1.5  # of a token in a shard: 1.2 to 1.4 on prose, code and declarations in 500 languages (measured)
 EXCHANGE_TOKEN_BYTES = 4.0  # of a token on its way, which is there until its component is packed
 TOKENIZER_BYTES_PER_SECOND = 2.5e6  # of text per core, by the tokenizer alone: on a virtual core of 2025, Llama 3's
@@ -56,6 +57,7 @@ class Component:
     wanted: int
     tasks: tuple[Task, ...]
     assumed: bool
+    num_shards: int
 
     @property
     def tokens(self) -> int:
@@ -70,7 +72,8 @@ class Component:
     @property
     def store_bytes(self) -> float:
         """Of its shards."""
-        return self.tokens * ROW_TOKEN_BYTES
+        blocks = 1 + math.ceil(self.tokens * ROW_TOKEN_BYTES / self.num_shards / SHARD_BLOCK_BYTES)
+        return blocks * SHARD_BLOCK_BYTES * self.num_shards
 
     def by_class(self) -> dict[str, tuple[Task, ...]]:
         """Tasks of each resource class, the largest class first."""
@@ -83,14 +86,20 @@ class Component:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """All components, and what packing them takes; `is_estimated` says that no text was measured."""
+    """All components, and what packing them takes; `is_estimated` says that no text was measured.
+
+    `validation_slices` are the languages and directions of which `validation_documents` each are kept for validation.
+    """
 
     run: str
     corpus: str
     steps: int
     run_tokens: int
     row_length: int
+    fill: float
     components: tuple[Component, ...]
+    validation_documents: int
+    validation_slices: int
     is_estimated: bool
     text_bytes: float
     core_seconds: float
@@ -104,7 +113,7 @@ class Budget:
     @property
     def store_bytes(self) -> float:
         """Of all shards."""
-        return self.tokens * ROW_TOKEN_BYTES
+        return sum(component.store_bytes for component in self.components)
 
     @property
     def exchange_bytes(self) -> float:
@@ -113,7 +122,7 @@ class Budget:
 
     def rows(self, component: Component) -> int:
         """Rows that a component fills."""
-        return math.ceil(component.tokens / (self.row_length * FILL))
+        return math.ceil(component.tokens / (self.row_length * self.fill))
 
     @property
     def tasks(self) -> list[tuple[Component, Task]]:
@@ -146,7 +155,7 @@ def make(config) -> Budget:
             for draw in plan.draws
         )
         assumed = any(corpus.tasks[name].sources.keys() == {paper_corpus.ASSUMED} for name in names[component])
-        planned.append(Component(component, part, section.tokens, tasks, assumed))
+        planned.append(Component(component, part, section.tokens, tasks, assumed, plan.num_shards))
 
     text_bytes = sum(task.epochs * known[task.name].bytes for component in planned for task in component.tasks)
     return Budget(
@@ -155,7 +164,10 @@ def make(config) -> Budget:
         steps=config.train.steps,
         run_tokens=run_tokens,
         row_length=config.pack.row_length,
+        fill=FILL[config.pack.packing],
         components=tuple(sorted(planned, key=lambda component: -component.tokens)),
+        validation_documents=config.pack.validation_documents,
+        validation_slices=sum(_num_slices(name, corpus, config) for name in found),
         is_estimated=_is_estimated(config),
         text_bytes=text_bytes,
         core_seconds=text_bytes / _bytes_per_core_second(found.values()),
@@ -173,6 +185,12 @@ def _corpus(folder: str) -> manifest.Manifest:
 
 def _is_estimated(config) -> bool:
     return config.corpus.folder == paper_corpus.NAME
+
+
+def _num_slices(name: str, corpus, config) -> int:
+    """Of a task in the validation rows; of the paper's corpus, whose splits are not published, as if it had one."""
+    has_split = _is_estimated(config) or manifest.SPLITS[1] in corpus.tasks[name].splits
+    return len(rendering.frames(name, config.rendering)) if has_split and config.pack.validation_documents else 0
 
 
 def _token_sizes(names: Iterable[str], known, corpus, config) -> dict[str, sizes.Measured]:
@@ -194,10 +212,22 @@ def _bytes_per_core_second(found: Iterable[sizes.Measured]) -> float:
 
 
 def to_json(budget: Budget) -> str:
-    """The budget with what follows from it; a task is a line."""
+    """The budget with what follows from it; a task is a line, and null what is not known of it."""
     content = {"version": VERSION} | {
         key: getattr(budget, key)
-        for key in ("run", "corpus", "steps", "run_tokens", "row_length", "is_estimated", "tokens", "text_bytes")
+        for key in (
+            "run",
+            "corpus",
+            "steps",
+            "run_tokens",
+            "row_length",
+            "fill",
+            "is_estimated",
+            "tokens",
+            "text_bytes",
+            "validation_documents",
+            "validation_slices",
+        )
     }
     content |= {
         "store_bytes": round(budget.store_bytes),
@@ -219,11 +249,11 @@ def to_json(budget: Budget) -> str:
                 "component": component.name,
                 "task": task.name,
                 "resource_class": task.resource_class,
-                "size": round(task.size),
+                "size": None if component.assumed else round(task.size),
                 "tokens": task.tokens,
-                "epochs": float(f"{task.epochs:.6g}"),
+                "epochs": None if component.assumed else float(f"{task.epochs:.6g}"),
                 "run_tokens": round(task.run_tokens),
-                "run_epochs": float(f"{task.run_epochs:.6g}"),
+                "run_epochs": None if component.assumed else float(f"{task.run_epochs:.6g}"),
             }
         )
         for component, task in budget.tasks

@@ -9,8 +9,11 @@ import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from ml_collections import ConfigDict
+
+from data_tasks import mixtures
 from emma_jax import exchange, shares, store
 
 FILE = "plan.json"
@@ -113,6 +116,20 @@ def training_plan(
     )
 
 
+def settings(config, component: str) -> dict[str, object]:
+    """What `config` says of how the rows of a component are made: key of the config -> value, for those in JSON.
+
+    A component without tasks in the config has only what all components share.
+    """
+    pack = config.pack
+    found = {f"rendering.{key}": value for key, value in _leaves(config.rendering.to_dict())}
+    found |= {f"pack.{key}": pack[key] for key in ("row_length", "packing", "window_documents")}
+    if component == store.VALIDATION:
+        return found | {"pack.validation_documents": pack.validation_documents}
+    section = mixtures.resolved(pack).get(component, ConfigDict())
+    return found | {f"pack.components.{component}.{key}": value for key, value in _leaves(section.to_dict())}
+
+
 def validation_plan(slices: Sequence[Draw], pack, fingerprint: str, seed: int) -> Plan:
     """The plan for the validation component: few documents of each slice, in one shard."""
     return Plan(
@@ -126,6 +143,11 @@ def validation_plan(slices: Sequence[Draw], pack, fingerprint: str, seed: int) -
         buckets_per_shard=1,
         draws=tuple(slices),
     )
+
+
+def _leaves(section: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in section.items():
+        yield from _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else ((prefix + key, value),)
 
 
 def write(folder: pathlib.Path, plan: Plan) -> None:

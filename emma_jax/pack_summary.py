@@ -47,9 +47,14 @@ def notes(budget: Budget) -> list[str]:
     found = [
         f"Rows take {short(budget.store_bytes, BYTES)} on disk, and what is on its way to them up to "
         f"{short(budget.exchange_bytes, BYTES)}.",
-        f"{text} of text are tokenised and packed: about {duration(seconds)} of a core, "
-        f"{duration(seconds / budget.num_workers)} with config.pack.num_workers={budget.num_workers}.",
+        f"{text} of text are tokenised and packed in about {duration(seconds)} of one core, and the time of opening "
+        f"each task; config.pack.num_workers={budget.num_workers} says how many work at once.",
     ]
+    if budget.validation_slices:
+        found.append(
+            f"Besides, up to {budget.validation_documents} documents of each of {budget.validation_slices:,} languages "
+            "and directions are kept for validation."
+        )
     for component in budget.components:
         times = component.run_tokens / component.tokens
         if component.tokens < 0.999 * component.wanted:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from emma_jax import languages
+
 POLICIES = ("proportional", "temperature", "unimax", "resource_class")
 
 
@@ -88,7 +90,7 @@ def _weights(sizes: np.ndarray, classes: Sequence[str], section) -> np.ndarray:
     if section.policy == "unimax":
         return np.where(sizes > 0, 1.0, 0.0)
     if section.policy == "resource_class":
-        return sizes * [section.multipliers.get(label, 1.0) for label in classes]  # a collection has no class
+        return sizes * [section.multipliers.get(languages.class_key(label), 1.0) for label in classes]
     return sizes
 
 

@@ -6,7 +6,7 @@ Owns both formats and how they are written. `pack` makes stores; `input_pipeline
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent import futures
 
 from array_record.python import array_record_module
@@ -14,7 +14,7 @@ from etils import epath
 
 from emma_jax import packing
 
-VERSION = 1
+VERSION = 2
 FILE = "store.json"
 LOOKS = 64  # at shards at a time
 VALIDATION = "validation"  # the component of the rows that are scored and never trained on
@@ -59,6 +59,7 @@ class Store:
     fill: float  # share of the rows' positions that predict something
     shards: tuple[Shard, ...]
     tasks: tuple[Task, ...]
+    settings: Mapping[str, object] = dataclasses.field(default_factory=dict)  # key of the config -> its value then
     version: int = VERSION
 
 

@@ -9,7 +9,17 @@ import json
 import numpy as np
 from absl import logging
 
-from emma_jax import composition, input_pipeline, packing, reference_loss, sharding, tokenizer, validation
+from emma_jax import (
+    composition,
+    input_pipeline,
+    pack_plan,
+    packing,
+    reference_loss,
+    sharding,
+    store,
+    tokenizer,
+    validation,
+)
 from emma_jax.checkpoint import Metadata
 from emma_jax.program import Program
 
@@ -34,7 +44,7 @@ class TrainingData:
 
     def _open(self, weights: dict[str, float]):
         reading = self._config.input_pipeline
-        return input_pipeline.open_rows(
+        rows = input_pipeline.open_rows(
             self._config.pack.folder,
             weights,
             self._vocabulary.fingerprint,
@@ -42,6 +52,19 @@ class TrainingData:
             reading.num_threads,
             reading.patience_seconds,
         )
+        for found in rows.stores:
+            self._check_settings(found)
+        return rows
+
+    def _check_settings(self, found: store.Store) -> None:
+        """Raises ValueError if this config would make other rows: what the run records of itself would not be so."""
+        here = pack_plan.settings(self._config, found.component)
+        for key, there in found.settings.items():
+            if here.get(key, there) != there:
+                raise ValueError(
+                    f"the rows of {found.component} in {self._config.pack.folder} were packed with config.{key} of "
+                    f"{there!r}, and this config says {here[key]!r}; run `python -m emma_jax.pack` or change it"
+                )
 
     def training_batches(self, step: int):
         """Endless batches from that of `step` on."""

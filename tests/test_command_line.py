@@ -28,6 +28,11 @@ def run(tmp_path):
     return run_program
 
 
+def test_a_config_may_come_after_its_overrides(run):
+    result = run("--workdir=here", "--config.train.steps=7", "--config", "configs/quickstart.py:base")
+    assert result.stdout == "quickstart-base 7 here\n"
+
+
 def test_config_and_overrides(run):
     result = run("--config", "configs/quickstart.py:base", "--config.train.steps=7", "--workdir=here")
     assert result.stdout == "quickstart-base 7 here\n"

@@ -219,9 +219,9 @@ def test_mistakes_are_said_before_a_shard_is_opened(folder, tmp_path):
         (lambda path: (path / "store.json").write_text("{}"), "store.json is damaged"),
         (
             lambda path: (path / "store.json").write_text(
-                json.dumps({**json.loads((path / "store.json").read_text()), "version": 2})
+                json.dumps({**json.loads((path / "store.json").read_text()), "version": 1})
             ),
-            "has version 2 and this code reads 1",
+            "has version 1 and this code reads 2",
         ),
         (
             lambda path: (path / "store.json").write_text(

@@ -150,6 +150,7 @@ def test_store_says_what_is_in_the_rows(packed):
         assert task.epochs == pytest.approx(1.0)
     assert sum(task.share for task in found.tasks) == pytest.approx(1.0)
     assert not (pathlib.Path(config.pack.folder) / "monolingual" / "exchange").exists()
+    assert found.settings == pack_plan.settings(config, "monolingual")
 
 
 def targets(folder) -> collections.Counter:

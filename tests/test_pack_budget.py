@@ -110,6 +110,8 @@ def test_the_saved_plan_says_what_the_budget_does(budgets):
     assert [task["task"] for task in saved["tasks"]] == [task.name for _, task in budget.tasks]
     first = saved["tasks"][0]
     assert first["epochs"] == pytest.approx(first["tokens"] / first["size"], rel=1e-3)
+    assert {task["epochs"] for task in saved["tasks"] if task["task"].startswith("code.")} == {None}
+    assert saved["validation_slices"] == 546 + 2 * 2507 + 7
 
 
 class Page(html.parser.HTMLParser):
@@ -186,9 +188,11 @@ def test_rows_hold_what_was_planned(sources, tmp_path, caplog):
     pack.main(config, plan=True)
     assert not list((tmp_path / "rows").glob("*/"))
     assert "plan-planned.html" in caplog.text
-    planned = {component.name: component for component in pack_budget.make(config).components}
+    budget = pack_budget.make(config)
+    planned = {component.name: component for component in budget.components}
     pack.main(config)
-    over_epochs = set()
+    over_epochs, num_bytes = set(), sum(path.stat().st_size for path in (tmp_path / "rows").rglob("*.arrayrecord"))
+    assert num_bytes == pytest.approx(budget.store_bytes, rel=0.35)  # of single letters, not of words
     for name, component in planned.items():
         found = store.load(config.pack.folder, name)
         assert [task.name for task in found.tasks] == [task.name for task in component.tasks]
@@ -235,6 +239,11 @@ def test_what_falls_short_or_is_read_again_is_said(sources, tmp_path):
         (lambda config: config.mixture.update(book=1.0), "'book', which is no component"),
         (lambda config: config.pack.update(tokens=0), "bilingual has tokens=0 and share=70 of config.pack.tokens=0"),
         (lambda config: config.pack.components.code.update(share=1.0), "code has tokens=4,000 and share=1 of"),
+        (lambda config: config.pack.components.code.update(tokens=0, share=-1.0), "code has tokens=0 and share=-1 of"),
+        (
+            lambda config: config.pack.components.code.update(tokens=0, share=30.0),
+            "are 106% in all .bilingual 70, code 30, monolingual 6.; lower one of them",
+        ),
         (
             lambda config: config.pack.components.bilingual.update(share=0.2),
             "bilingual has 2,000 tokens, and its min_epochs=1 and min_tokens=0 take .* lower them or give it more",

@@ -76,12 +76,14 @@ def test_the_smallest_is_not_lost_and_a_class_can_be_left_out():
     sizes, classes = [15.0, 1e6, 1e10], ["very low", "low", "very high"]
     how = section(policy="proportional", min_tokens=1000, max_epochs=4.0)
     assert shares.divide(sizes, classes, 1e8, how)[:2].tolist() == [60.0, pytest.approx(1e8 / 1e10 * 1e6, rel=0.01)]
-    how = section(policy="resource_class", multipliers={"very high": 0.0})
+    how = section(policy="resource_class", multipliers={"very_high": 0.0})
     assert shares.divide(sizes, classes, 1e6, how)[2] == 0
 
 
 def test_classes_of_configs_are_those_of_languages():
-    assert set(base.CLASSES) == {label for label, _ in (*languages.PAIR_CLASSES, *languages.LANGUAGE_CLASSES)}
+    assert set(base.CLASSES) == {
+        languages.class_key(label) for label, _ in (*languages.PAIR_CLASSES, *languages.LANGUAGE_CLASSES)
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The run as a user meets it: exact continuation after a kill, the start from a base, and what it refuses."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from emma_jax import metric_writer, sharding, train
+from configs import base
+from emma_jax import metric_writer, pack_plan, sharding, store, train
 from emma_jax.checkpoint import Checkpoints
 from emma_jax.program import build
 
@@ -235,6 +237,25 @@ def test_a_store_of_another_tokenizer(run, tmp_path):
     settings = tmp_path / "data" / "tokenizer" / "tokenizer.json"
     settings.write_text(settings.read_text() + " ")
     with pytest.raises(ValueError, match="were packed with the tokenizer"):
+        go(run, tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("key", "there", "here"),
+    [
+        ("rendering.direction", "random", "both"),
+        ("pack.packing", "concatenate", "best_fit"),
+        ("pack.components.monolingual.max_epochs", 2.0, 4.0),
+        ("pack.components.monolingual.multipliers.very_low", 5.0, 1.0),
+    ],
+)
+def test_rows_that_were_packed_otherwise_than_the_config_says(run, tmp_path, key, there, here):
+    run.pack.components.monolingual = base.component("mono.*", tokens=1000)
+    found = store.load(run.pack.folder, "monolingual")
+    settings = pack_plan.settings(run, "monolingual")
+    assert settings[key] == here
+    store.write(run.pack.folder, dataclasses.replace(found, settings=settings | {key: there}))
+    with pytest.raises(ValueError, match=f"packed with config.{key} of {there!r}, and this config says {here!r}"):
         go(run, tmp_path / "work")
 
 

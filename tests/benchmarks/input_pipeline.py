@@ -199,8 +199,47 @@ def jump(folder: pathlib.Path) -> dict:
     return dict(rows=rows.stores[0].rows, shards=num_shards, open_seconds=opened, first_seconds=first)
 
 
-def report(read: dict, mix: dict, jump: dict) -> None:
+def plan(folder: pathlib.Path) -> dict:
+    """The paper's own tasks: defining them all, and planning their rows, without text."""
+    from configs import bilingual
+    from emma_jax import pack_budget, paper_corpus, tokenizer
+
+    config = bilingual.get_config()
+    config.corpus.folder = paper_corpus.NAME
+    begun = time.monotonic()
+    budget = pack_budget.make(config)
+    planned, memory = time.monotonic() - begun, psutil.Process().memory_info().rss
+    import data_tasks
+    from data_tasks import mixtures
+
+    corpus, text = paper_corpus.load(config.corpus.folder), tokenizer.load(str(folder / "tokenizer"))
+    data_tasks.register(paper_manifest.make(), text, config.rendering, mixture={}, components={})  # imports SeqIO
+    begun = time.monotonic()
+    registered = data_tasks.register(
+        corpus, text, config.rendering, mixture=config.mixture, components=mixtures.resolved(config.pack)
+    )
+    seconds = time.monotonic() - begun
+    epochs = {}
+    for component in budget.components:
+        ordered = sorted(component.tasks, key=lambda task: task.size)
+        epochs[component.name] = [(task.name, task.epochs) for task in (ordered[0], ordered[-1])]
+    return dict(
+        tasks=len(budget.tasks), tokens=budget.tokens, plan_seconds=planned, plan_megabytes=memory / 1e6,
+        registered=len(registered.tasks), register_seconds=seconds,
+        megabytes=psutil.Process().memory_info().rss / 1e6, epochs=epochs,
+    )  # fmt: skip
+
+
+def report(read: dict, mix: dict, jump: dict, plan: dict) -> None:
     """Prints all, and how they compare."""
+    print(
+        f"the paper's {plan['tasks']} tasks, {plan['tokens']:,} tokens: planned in {plan['plan_seconds']:.2f} s and "
+        f"{plan['plan_megabytes']:.0f} MB; {plan['registered']} registered in {plan['register_seconds']:.2f} s, "
+        f"{plan['megabytes']:.0f} MB with SeqIO"
+    )
+    for name in ("bilingual", "monolingual"):
+        (smallest, few), (largest, many) = plan["epochs"][name]
+        print(f"  {name}: {few:.3g} epochs of the smallest task ({smallest}), {many:.3g} of the largest ({largest})")
     print(f"rows {read['rows']}, fill {read['fill']}, epochs of a task from {read['epochs'][0]} to {read['epochs'][1]}")
     print(f"opened in {read['open_seconds']:.3f} s, {read['megabytes']:.0f} MB")
     first = ", ".join(f"{seconds:.2f} s at step {step}" for step, seconds in jump["first_seconds"].items())
@@ -221,7 +260,7 @@ def report(read: dict, mix: dict, jump: dict) -> None:
     print(", ".join(f"{name} {off:.2f}" for name, off in read["worst_task"].items()))
 
 
-MEASURES = {"read": read, "mix": mix, "jump": jump}
+MEASURES = {"read": read, "mix": mix, "jump": jump, "plan": plan}
 
 if __name__ == "__main__":
     main()

@@ -89,7 +89,7 @@ def seconds(folder: pathlib.Path, component: str, cores: int) -> dict[str, float
     """The least time of both stages, of the first alone, and of the library's own call for the same documents."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # before any library starts its threads
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from emma_jax import pack, pack_draws, pack_stages, packing, record_reader, store
+    from emma_jax import pack, pack_draws, pack_plan, pack_stages, packing, record_reader, store
 
     config = base.get_config()
     config.corpus.folder, config.tokenizer.folder = str(folder / "corpus"), str(folder / "tokenizer")
@@ -122,7 +122,7 @@ def seconds(folder: pathlib.Path, component: str, cores: int) -> dict[str, float
             pack_stages.pack_shard(job, plan, number)
         took("pack", begun)
         if texts is None:
-            pack.finish(job, plan, opened.tokenizer)
+            pack.finish(job, plan, opened.tokenizer, pack_plan.settings(config, component))
             found = store.load(config.pack.folder, component)
             records = record_reader.RecordReader(config.pack.folder, [found], num_threads=1, patience_seconds=0.0)
             rows = map(packing.decode_row, records.read([0] * found.rows, range(found.rows)))

@@ -159,9 +159,8 @@ def _good(language: str, texts: dict[str, str]) -> dict[str, str]:
     """The texts that no filter has a reason to drop."""
     text = pa.array([" ".join(unicodedata.normalize("NFC", text).split()) for text in texts.values()], pa.string())
     length = pc.utf8_length(text).to_numpy()
-    letters = pc.utf8_length(
-        pc.replace_substring_regex(text, rf"[^{languages.letters(language)[1:-1]}]", "")
-    ).to_numpy()
+    scripts = "".join(rf"\p{{{name}}}" for name in languages.SCRIPTS[language[4:]].split())
+    letters = pc.utf8_length(pc.replace_substring_regex(text, f"[^{scripts}]", "")).to_numpy()
     other = pc.match_substring_regex(text, r"[\pN%{}<>&\\|_@]|https?:|[^\P{C}]").to_numpy(zero_copy_only=False)
     good = (CHARACTERS[0] <= length) & (length <= CHARACTERS[1]) & (letters > 0.6 * length) & ~other
     return {key: text for key, text, is_good in zip(texts, text.to_pylist(), good, strict=True) if is_good}
