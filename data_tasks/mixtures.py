@@ -31,14 +31,27 @@ def resolved(pack: ConfigDict) -> dict[str, ConfigDict]:
         shares_of = ", ".join(f"{name} {section.share:g}" for name, section in pack.components.items())
         raise ValueError(f"the shares of config.pack.components are {whole:g}% in all ({shares_of}); lower one of them")
     for name, section in pack.components.items():
+        if section.share < 0:
+            raise ValueError(f"config.pack.components.{name}.share is {section.share:g}; it must be 0 or more")
         tokens = round(section.share / 100 * pack.tokens) if section.share else section.tokens
-        if bool(section.share) == bool(section.tokens) or tokens <= 0 or section.share < 0:
+        if bool(section.share) == bool(section.tokens) or tokens <= 0:
             raise ValueError(
                 f"config.pack.components.{name} has tokens={section.tokens:,} and share={section.share:g} of "
                 f"config.pack.tokens={pack.tokens:,}; give it either tokens, or a share and config.pack.tokens"
             )
         found[name] = ConfigDict(dict(section, tokens=tokens, share=0.0))
     return found
+
+
+def effective(section: ConfigDict) -> dict[str, object]:
+    """What of a component's section tells its rows: all but the values that its policy does not look at.
+
+    >>> from configs import base
+    >>> sorted(base.component("*", 1, "unimax").keys() - effective(base.component("*", 1, "unimax")).keys())
+    ['multipliers', 'temperature']
+    """
+    unused = {"temperature": "temperature", "multipliers": "resource_class"}
+    return {key: value for key, value in section.to_dict().items() if unused.get(key, section.policy) == section.policy}
 
 
 def rates(
@@ -67,7 +80,9 @@ def rates(
             near = languages.nearest(name, drawn)
             raise ValueError(f"config.mixture has {name!r}, which is no component in config.pack.components{near}")
         if not share > 0:
-            raise ValueError(f"config.mixture.{name} is {share}; a share must be positive")
+            raise ValueError(
+                f"config.mixture.{name} is {share}; a share must be positive, and what is not to be read is left out"
+            )
     parallel = {name for name in mixture if any(task.startswith("pair.") for task in drawn[name])}
     whole = {
         "monolingual": {name: share for name, share in mixture.items() if name not in parallel},
@@ -100,6 +115,11 @@ def _component_rates(name, section, sizes: Mapping[str, Size], classes: Mapping[
         tokens = shares.divide(task_sizes, task_classes, section.tokens, section)
     except ValueError as error:
         raise ValueError(f"config.pack.components.{name}: {error}") from error
+    if not tokens.any() and any(task_sizes):
+        raise ValueError(
+            f"config.pack.components.{name}: its multipliers are 0 for all classes of {section.tasks!r}; "
+            f"its tasks are {', '.join(sorted(set(filter(None, task_classes)))) or 'of no class'}"
+        )
     if not tokens.any():
         raise ValueError(f"config.pack.components.{name} has no documents to train on; look at {section.tasks!r}")
     return {

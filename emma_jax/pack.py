@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping, Sequence
 
 from absl import logging
-from ml_collections import ConfigDict
 
 from data_tasks import mixtures, sizes
 from emma_jax import (
@@ -61,9 +60,7 @@ def main(config, plan: bool = False) -> None:
     )
     opened = pack_draws.open_tasks(job)
     components = dependencies(config, opened)
-    todo = {
-        name: values for name, values in components.items() if not is_packed(job, name, values, config.pack.replace)
-    }
+    todo = {name: values for name, values in components.items() if not is_packed(job, config, name, values)}
     plans = [plan_of(job, config, name, values) for name, values in todo.items()]
     if plans:
         with follow(job, plans):
@@ -100,7 +97,9 @@ def sections(config) -> str:
 
 def check(config) -> None:
     """Raises ValueError if config.pack says something that cannot be done."""
-    for key, least in dict(row_length=2, window_documents=1, rows_per_shard=1, validation_documents=0).items():
+    for key, least in dict(
+        row_length=2, window_documents=1, rows_per_shard=1, validation_documents=0, num_workers=1
+    ).items():
         if config.pack[key] < least:
             raise ValueError(f"config.pack.{key} is {config.pack[key]}; it must be {least} or more")
     if config.pack.packing not in packing.METHODS:
@@ -110,6 +109,8 @@ def check(config) -> None:
             f"config.pack.folder is {config.pack.folder!r}; pack writes to a disk or a mounted bucket; rows that are "
             "copied to gs:// are read from there"
         )
+    if "/" in config.run_name:
+        raise ValueError(f"config.run_name is {config.run_name!r}; files are called by it, so it cannot have a slash")
     if config.seed < 0:
         raise ValueError(f"config.seed is {config.seed}; it must be 0 or more")
     if not config.pack.components:
@@ -135,15 +136,15 @@ def dependencies(config, opened) -> dict[str, dict]:
     found = {}
     for name, section in mixtures.resolved(pack).items():
         names = mixtures.matching(name, section.tasks, opened.sizes)
-        found[name] = dict(shared, tasks=names, section=section.to_dict(), rows_per_shard=pack.rows_per_shard)
+        found[name] = dict(shared, tasks=names, section=mixtures.effective(section), rows_per_shard=pack.rows_per_shard)
     if pack.validation_documents:
         names = sorted({name for values in found.values() for name in values["tasks"]})
         found[store.VALIDATION] = dict(shared, tasks=names, documents=pack.validation_documents)
     return found
 
 
-def is_packed(job, component: str, values: Mapping, replace: bool) -> bool:
-    """Whether the component's rows are there and whole; what is there of other rows is removed if `replace` says so.
+def is_packed(job, config, component: str, values: Mapping) -> bool:
+    """Whether the component's rows are there and whole; other rows are removed if config.pack.replace says so.
 
     Raises ValueError if a shard was lost, if the folder holds what is not rows, or finished rows of another config.
     """
@@ -156,10 +157,14 @@ def is_packed(job, component: str, values: Mapping, replace: bool) -> bool:
             remove_scaffold(job, component)
             logging.info("component %s is packed already: %s rows", component, f"{found.rows:,}")
             return True
-        if not replace:
+        if not config.pack.replace:
+            why = pack_plan.difference(found, pack_plan.settings(config, component))
+            if not why and found.tokenizer != values["tokenizer"]:
+                why = "were packed with another tokenizer"
+            why = why or "were packed from another corpus, with another seed or other shards"
             raise ValueError(
-                f"{folder} holds {found.rows:,} rows that were packed from another config, corpus or tokenizer, and "
-                "runs may depend on them; name another folder in config.pack.folder, or add --config.pack.replace=True"
+                f"{folder} holds {found.rows:,} rows that {why}; "
+                "runs may depend on them: name another folder in config.pack.folder, or add --config.pack.replace=True"
             )
         logging.info("component %s was packed from another config, corpus or tokenizer: packing it again", component)
         shutil.rmtree(folder)
@@ -184,7 +189,7 @@ def plan_of(job, config, component: str, values: Mapping) -> pack_plan.Plan:
         plan = pack_plan.validation_plan(draws, config.pack, fingerprint, config.seed)
         logging.info("plan of %s: up to %d documents of %d slices", component, values["documents"], len(draws))
     else:
-        found, section = {}, ConfigDict(values["section"])
+        found, section = {}, mixtures.resolved(config.pack)[component]
         with progress.follow(f"tasks of {component} measured", len(values["tasks"]), lambda: len(found)):
             for name in values["tasks"]:
                 size = opened.sizes[name]

@@ -11,8 +11,6 @@ import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from ml_collections import ConfigDict
-
 from data_tasks import mixtures
 from emma_jax import exchange, shares, store
 
@@ -126,8 +124,17 @@ def settings(config, component: str) -> dict[str, object]:
     found |= {f"pack.{key}": pack[key] for key in ("row_length", "packing", "window_documents")}
     if component == store.VALIDATION:
         return found | {"pack.validation_documents": pack.validation_documents}
-    section = mixtures.resolved(pack).get(component, ConfigDict())
-    return found | {f"pack.components.{component}.{key}": value for key, value in _leaves(section.to_dict())}
+    section = mixtures.resolved(pack).get(component)
+    values = mixtures.effective(section) if section else {}
+    return found | {f"pack.components.{component}.{key}": value for key, value in _leaves(values)}
+
+
+def difference(found: store.Store, settings: Mapping[str, object]) -> str:
+    """The first of the settings that the rows were packed otherwise with, and both values; "" if there is none."""
+    for key, there in found.settings.items():
+        if settings.get(key, there) != there:
+            return f"were packed with config.{key} of {there!r}, and this config says {settings[key]!r}"
+    return ""
 
 
 def validation_plan(slices: Sequence[Draw], pack, fingerprint: str, seed: int) -> Plan:

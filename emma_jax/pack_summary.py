@@ -24,9 +24,9 @@ def summary(budget: Budget) -> str:
         "on disk",
         "read",
         "tasks",
-        "epochs: smallest",
-        "median",
-        "largest",
+        "epochs of the smallest task",
+        "of the median",
+        "of the largest",
     ]
     table = [head, *(_component_cells(budget, component) for component in budget.components)]
     lines += ["", *_aligned(table), ""]
@@ -45,10 +45,10 @@ def notes(budget: Budget) -> list[str]:
     """What the figures rest on, and what in them is not as it was wanted; a sentence each."""
     text, seconds = short(budget.text_bytes, BYTES), budget.core_seconds
     found = [
-        f"Rows take {short(budget.store_bytes, BYTES)} on disk, and what is on its way to them up to "
-        f"{short(budget.exchange_bytes, BYTES)}.",
-        f"{text} of text are tokenised and packed in about {duration(seconds)} of one core, and the time of opening "
-        f"each task; config.pack.num_workers={budget.num_workers} says how many work at once.",
+        f"Rows take {short(budget.store_bytes, BYTES)} on disk, and while they are made, temporary files up to "
+        f"{short(budget.exchange_bytes, BYTES)} more.",
+        f"{text} of text are tokenised and packed in about {duration(max(seconds, 1))} of one core, besides some 0.2 s "
+        f"for each task; config.pack.num_workers is {budget.num_workers}, and workers share this.",
     ]
     if budget.validation_slices:
         found.append(

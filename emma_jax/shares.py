@@ -77,7 +77,8 @@ def _check(budget: float, section) -> None:
     for name, value in dict(temperature=section.temperature, tokens=budget, max_epochs=section.max_epochs).items():
         if not value > 0:
             raise ValueError(f"{name} of a component must be positive, not {value}")
-    for name, value in dict(section.multipliers, min_tokens=section.min_tokens, min_epochs=section.min_epochs).items():
+    multipliers = {f"multipliers.{key}": value for key, value in section.multipliers.items()}
+    for name, value in dict(multipliers, min_tokens=section.min_tokens, min_epochs=section.min_epochs).items():
         if not value >= 0:
             raise ValueError(f"{name} of a component must be 0 or more, not {value}")
     if section.min_epochs > section.max_epochs:

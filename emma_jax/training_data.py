@@ -58,13 +58,12 @@ class TrainingData:
 
     def _check_settings(self, found: store.Store) -> None:
         """Raises ValueError if this config would make other rows: what the run records of itself would not be so."""
-        here = pack_plan.settings(self._config, found.component)
-        for key, there in found.settings.items():
-            if here.get(key, there) != there:
-                raise ValueError(
-                    f"the rows of {found.component} in {self._config.pack.folder} were packed with config.{key} of "
-                    f"{there!r}, and this config says {here[key]!r}; run `python -m emma_jax.pack` or change it"
-                )
+        difference = pack_plan.difference(found, pack_plan.settings(self._config, found.component))
+        if difference:
+            raise ValueError(
+                f"the rows of {found.component} in {self._config.pack.folder} {difference}; use that value, or have "
+                "them packed again: python -m emma_jax.pack with --config.pack.replace=True"
+            )
 
     def training_batches(self, step: int):
         """Endless batches from that of `step` on."""

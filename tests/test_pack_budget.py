@@ -239,7 +239,7 @@ def test_what_falls_short_or_is_read_again_is_said(sources, tmp_path):
         (lambda config: config.mixture.update(book=1.0), "'book', which is no component"),
         (lambda config: config.pack.update(tokens=0), "bilingual has tokens=0 and share=70 of config.pack.tokens=0"),
         (lambda config: config.pack.components.code.update(share=1.0), "code has tokens=4,000 and share=1 of"),
-        (lambda config: config.pack.components.code.update(tokens=0, share=-1.0), "code has tokens=0 and share=-1 of"),
+        (lambda config: config.pack.components.code.update(tokens=0, share=-1.0), "code.share is -1; it must be"),
         (
             lambda config: config.pack.components.code.update(tokens=0, share=30.0),
             "are 106% in all .bilingual 70, code 30, monolingual 6.; lower one of them",

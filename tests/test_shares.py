@@ -94,7 +94,7 @@ def test_classes_of_configs_are_those_of_languages():
         (dict(max_epochs=-1.0), "max_epochs of a component must be positive"),
         (dict(min_epochs=-1.0), "min_epochs of a component must be 0 or more"),
         (dict(min_epochs=5.0), "min_epochs of a component is 5, its max_epochs 4"),
-        (dict(multipliers={"low": -1.0}), "low of a component must be 0 or more"),
+        (dict(multipliers={"low": -1.0}), "multipliers.low of a component must be 0 or more"),
     ],
 )
 def test_what_cannot_be_is_refused(values, message):

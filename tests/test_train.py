@@ -250,7 +250,7 @@ def test_a_store_of_another_tokenizer(run, tmp_path):
     ],
 )
 def test_rows_that_were_packed_otherwise_than_the_config_says(run, tmp_path, key, there, here):
-    run.pack.components.monolingual = base.component("mono.*", tokens=1000)
+    run.pack.components.monolingual = base.component("mono.*", tokens=1000, policy="resource_class")
     found = store.load(run.pack.folder, "monolingual")
     settings = pack_plan.settings(run, "monolingual")
     assert settings[key] == here
