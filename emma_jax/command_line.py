@@ -228,4 +228,5 @@ def _override_fault(key: str, config: ConfigDict) -> str:
 
 def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
+    sys.unraisablehook = lambda unraisable: None  # what is left of a library's work may fail now, after the last word
     sys.exit(USER_MISTAKE)

@@ -303,33 +303,27 @@ DISK_FULL = textwrap.dedent("""
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(run, tmp_path):
     """The whole program, with a limit on file size in place of a full disk; then again without it."""
-    (tmp_path / "config.json").write_text(run.to_json_best_effort())
-    (tmp_path / "run_config.py").write_text(
-        "import json\nfrom configs import base\n\ndef get_config():\n    config = base.get_config()\n"
-        f"    config.update(json.load(open({str(tmp_path / 'config.json')!r})))\n    return config\n"
-    )
-    flags = [f"--config={tmp_path}/run_config.py", f"--workdir={tmp_path}/work"]
-    environment = os.environ | {"PYTHONPATH": os.getcwd()}
-
-    def start(*command):
-        return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment)
-
-    stopped = start(
-        "-m", "emma_jax.train", *flags, "--config.train.steps=12", "--config.checkpoint.save_every_steps=50"
-    )
-    assert stopped.returncode == 0, stopped.stderr
+    run.checkpoint.save_every_steps = 50
+    go(run, tmp_path / "work")
     checkpoints = tmp_path / "work" / "checkpoints"
     assert [path.name for path in checkpoints.iterdir() if path.name.isdigit()] == ["12"]
 
     run.train.steps = 24
     (tmp_path / "config.json").write_text(run.to_json_best_effort())
     (tmp_path / "work" / "config.json").write_text(run.to_json_best_effort())
-    failed = start("-c", DISK_FULL, "20000", *flags)
+    (tmp_path / "run_config.py").write_text(
+        "import json\nfrom configs import base\n\ndef get_config():\n    config = base.get_config()\n"
+        f"    config.update(json.load(open({str(tmp_path / 'config.json')!r})))\n    return config\n"
+    )
+    flags = [f"--config={tmp_path}/run_config.py", f"--workdir={tmp_path}/work"]
+    failed = subprocess.run(
+        [sys.executable, "-c", DISK_FULL, "20000", *flags],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
     assert failed.returncode == 2, failed.stderr
     assert "step 12 is complete: free space and run again" in failed.stderr
     assert failed.stderr.splitlines()[-1].startswith("error: a checkpoint could not be written")
     assert Checkpoints(tmp_path / "work").latest_step() == 12
-    finished = start("-m", "emma_jax.train", *flags)
-    assert finished.returncode == 0, finished.stderr
+    go(run, tmp_path / "work")
     assert Checkpoints(tmp_path / "work").latest_step() == 24
     assert json.loads((tmp_path / "work" / "config.json").read_text())["train"]["steps"] == 24
