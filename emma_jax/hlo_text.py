@@ -115,13 +115,13 @@ def parse(text: str) -> Module:
     computations: dict[str, list[Instruction]] = {}
     entry, current, pending = "", None, ""
     for line in itertools.chain(text.splitlines(), ["}"]):
-        starts = _INSTRUCTION.match(line)
-        if pending and (starts or line == "}"):
+        starts, ends = _INSTRUCTION.match(line), line == "}" or line.startswith("}, execution_thread=")
+        if pending and (starts or ends):
             current.append(_instruction(pending))
             pending = ""
         if starts:
             pending = line
-        elif line == "}":
+        elif ends:
             current = None
         elif current is None and (header := _HEADER.match(line)):
             current = computations.setdefault(header[2], [])
