@@ -22,7 +22,7 @@ from emma_jax.tpu_topology import GIB, Topology
 VERSION = 1
 ROWS_AT_A_TIME = (1, 2, 4, 8)  # per device, of a sweep
 TENSOR_SIZES = (1, 2, 4)
-_EXHAUSTED = re.compile(r"Used ([\d.]+)([MG]) of ([\d.]+)G hbm")
+_EXHAUSTED = re.compile(r"(?:Used |temporaries \()([\d.]+)([MG])\)? (?:of|exceeds available HBM) \(?([\d.]+)G")
 
 
 @dataclasses.dataclass(frozen=True)
