@@ -208,7 +208,7 @@ def _set_model(config: ConfigDict) -> None:
             max_length=131072,  # only recorded in config.json of an export
             initializer_range=0.02,
             compute_dtype="bfloat16",
-            # What the backward pass finds saved. full: layer inputs only; attention, qkv, minimal: more and more of what
+            # What the backward pass finds saved. full: layer inputs only; attention, qkv, minimal: more of what
             # matmuls and the kernel compute; none: everything. See REMAT_SAVES in model.py.
             remat="full",
             attention="auto",  # splash: the Pallas kernel for TPUs; xla; auto: by platform

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emma_jax import attention, sharding
+from emma_jax import attention
 
 B, L, H, K, C = 2, 384, 4, 2, 128
 
