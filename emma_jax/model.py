@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from emma_jax.attention import attention, cache_mask, self_attention
+from emma_jax.attention import attention, cache_mask, document_starts, rope_turns, rotate, self_attention
 from emma_jax.sharding import constrain
 
 HIDDEN_AXES = ("batch", "length", "activation")
@@ -65,20 +65,6 @@ def rope_frequencies(config) -> np.ndarray:
     return (1 - kept) * frequencies / np.float32(config.rope_scaling_factor) + kept * frequencies
 
 
-def rope_turns(positions_BL: jax.Array, frequencies) -> tuple[jax.Array, jax.Array]:
-    """(cos_BL1C, sin_BL1C) of the angles at these positions, as `rotate` takes them; the first half of sin is -sin."""
-    angles_BLc = positions_BL[:, :, None].astype(jnp.float32) * jnp.asarray(frequencies)
-    cos_BLc, sin_BLc = jnp.cos(angles_BLc), jnp.sin(angles_BLc)
-    cos_BLC = jnp.concatenate([cos_BLc, cos_BLc], axis=-1)
-    return cos_BLC[:, :, None], jnp.concatenate([-sin_BLc, sin_BLc], axis=-1)[:, :, None]
-
-
-def rotate(x_BLHC: jax.Array, turns: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """`x` with channel pairs (c, c + C / 2) rotated by `turns`: the half-split form of Hugging Face's weights."""
-    cos_BL1C, sin_BL1C = turns
-    return (x_BLHC * cos_BL1C + jnp.roll(x_BLHC, x_BLHC.shape[-1] // 2, axis=-1) * sin_BL1C).astype(x_BLHC.dtype)
-
-
 class Attention(nnx.Module):
     """Grouped-query self-attention with rotary positions."""
 
@@ -91,16 +77,15 @@ class Attention(nnx.Module):
         self.output = _param(rngs, config, (H, C, D), ("heads", "head_dim", "embed"), residual_scale)
         self.implementation = config.attention
 
-    def __call__(self, x_BLD, turns, segments_BL, mask_BLS, cache):
+    def __call__(self, x_BLD, turns, starts_BL, mask_BLS, cache):
         dtype = x_BLD.dtype
-        q_BLHC = rotate(jnp.einsum("BLD,DHC->BLHC", x_BLD, self.query[...].astype(dtype)), turns)
-        k_BSKC = rotate(jnp.einsum("BLD,DKC->BLKC", x_BLD, self.key[...].astype(dtype)), turns)
-        v_BSKC = jnp.einsum("BLD,DKC->BLKC", x_BLD, self.value[...].astype(dtype))
+        q_BLHC = checkpoint_name(jnp.einsum("BLD,DHC->BLHC", x_BLD, self.query[...].astype(dtype)), "query")
+        k_BSKC = checkpoint_name(jnp.einsum("BLD,DKC->BLKC", x_BLD, self.key[...].astype(dtype)), "key")
+        v_BSKC = checkpoint_name(jnp.einsum("BLD,DKC->BLKC", x_BLD, self.value[...].astype(dtype)), "value")
         if cache is None:
-            q_BLHC, k_BSKC = checkpoint_name(q_BLHC, "query"), checkpoint_name(k_BSKC, "key")
-            v_BSKC = checkpoint_name(v_BSKC, "value")
-            out_BLHC = self_attention(q_BLHC, k_BSKC, v_BSKC, segments_BL, self.implementation)
+            out_BLHC = self_attention(q_BLHC, k_BSKC, v_BSKC, turns, starts_BL, self.implementation)
             return jnp.einsum("BLHC,HCD->BLD", out_BLHC, self.output[...].astype(dtype)), None
+        q_BLHC, k_BSKC = rotate(q_BLHC, turns), rotate(k_BSKC, turns)
         if cache is not None:
             rows_B1 = jnp.arange(x_BLD.shape[0])[:, None]
             k_BSKC = cache["key"].at[rows_B1, cache["slots_BL"]].set(k_BSKC)
@@ -136,9 +121,9 @@ class Layer(nnx.Module):
         self.mlp_norm = _norm_scale(config.model_dim)
         self.mlp = Mlp(config, rngs)
 
-    def __call__(self, x_BLD, turns, segments_BL, mask_BLS, cache=None):
+    def __call__(self, x_BLD, turns, starts_BL, mask_BLS, cache=None):
         normed_BLD = rms_norm(x_BLD, self.attention_norm[...], self.epsilon)
-        out_BLD, cache = self.attention(normed_BLD, turns, segments_BL, mask_BLS, cache)
+        out_BLD, cache = self.attention(normed_BLD, turns, starts_BL, mask_BLS, cache)
         x_BLD = checkpoint_name(constrain(x_BLD + out_BLD, HIDDEN_AXES), "attention_residual")
         x_BLD = x_BLD + self.mlp(rms_norm(x_BLD, self.mlp_norm[...], self.epsilon))
         return constrain(x_BLD, HIDDEN_AXES), cache
@@ -170,13 +155,14 @@ class Llama(nnx.Module):
         """
         x_BLD = self.embed(tokens_BL)
         turns = rope_turns(positions_BL, self.frequencies)
+        starts_BL = None if segments_BL is None else document_starts(segments_BL)
         mask_BLS = None if cache is None else cache_mask(positions_BL, cache["key"].shape[2])
         graph, layers = nnx.split(self.layers)
 
         def apply(x_BLD, layer_and_cache):
             layer, cache = layer_and_cache
             cache = cache and {**cache, "slots_BL": positions_BL}
-            return nnx.merge(graph, layer)(x_BLD, turns, segments_BL, mask_BLS, cache)
+            return nnx.merge(graph, layer)(x_BLD, turns, starts_BL, mask_BLS, cache)
 
         if self.remat != "none":
             policy = jax.checkpoint_policies.save_only_these_names(*REMAT_SAVES[self.remat])

@@ -130,7 +130,7 @@ def per_shard(function: Callable, in_axes: Sequence, out_axes) -> Callable:
 
 
 def _is_axes(axes) -> bool:
-    return isinstance(axes, tuple) and all(isinstance(axis, str) for axis in axes)
+    return isinstance(axes, tuple) and all(axis is None or isinstance(axis, str) for axis in axes)
 
 
 def host_block(rows_sharding: NamedSharding, rows: int) -> tuple[int, int]:

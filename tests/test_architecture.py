@@ -57,6 +57,7 @@ LAYERS = [
     {
         "model",
         "attention",
+        "attention_kernel",
         "loss",
         "sharding",
         "optimizer",
