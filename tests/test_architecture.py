@@ -59,6 +59,7 @@ LAYERS = [
     {
         "model",
         "attention",
+        "attention_kernel",
         "loss",
         "sharding",
         "tpu_topology",
