@@ -4,11 +4,13 @@ Owns no behaviour of any program. A user's mistake, raised anywhere as ValueErro
 on stderr and exit status 2; everything else is a defect of ours and keeps its traceback.
 """
 
+import atexit
 import difflib
 import functools
 import importlib.util
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from absl import app, flags, logging
@@ -17,6 +19,7 @@ from ml_collections import ConfigDict, config_flags
 USER_MISTAKE = 2
 INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 NO_CONFIG = "which run? name its config: --config=configs/quickstart.py"
+_failed = threading.Event()
 FREE_SECTIONS = ("corpus.sources", "pack.components", "mixture")  # keys of these are the user's own names
 
 
@@ -74,6 +77,7 @@ def run(
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
     logging.get_absl_handler().addFilter(_is_for_the_user)
+    atexit.register(_leave_if_failed)
     sys.argv[:] = _with_equals(sys.argv)  # where config_flags looks for the file, too
     app.run(start, flags_parser=parse)
 
@@ -226,7 +230,18 @@ def _override_fault(key: str, config: ConfigDict) -> str:
     return f"config.{path} cannot be set as a whole; {way_out}"
 
 
+def _leave_if_failed() -> None:
+    """Ends the process, once all else that is done at exit is done, without taking Python down.
+
+    What a library left undone when something failed may complain then, after the one sentence that the user needs.
+    """
+    if _failed.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(USER_MISTAKE)
+
+
 def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.unraisablehook = lambda unraisable: None  # what is left of a library's work may fail now, after the last word
+    _failed.set()
     sys.exit(USER_MISTAKE)
