@@ -244,4 +244,5 @@ def _leave_if_failed() -> None:
 def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     _failed.set()
+    sys.unraisablehook = threading.excepthook = lambda _: None  # of a library that goes on: this was the last word
     sys.exit(USER_MISTAKE)
