@@ -95,7 +95,7 @@ def best(config, topology: Topology, devices: Sequence[jax.Device]) -> Compiled:
         logging.info("%s", _summary(tried[-1].report))
         return tried[-1].report["fits"]
 
-    for remat in model.REMAT_POLICIES:
+    for remat in model.REMAT_SAVES:
         for rows in ROWS_AT_A_TIME:
             if not attempt(remat=remat, rows=rows, tensor=1, num_devices=len(devices)):
                 break  # what does not fit does not with more rows
