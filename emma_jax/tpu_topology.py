@@ -9,6 +9,7 @@ import functools
 import math
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -18,14 +19,28 @@ from emma_jax import command_line
 
 GIB = 2**30
 
+# libtpu then asks nothing of this machine, lets other programs compile at the same time, and is silent.
+COMPILE_ONLY = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_LOG_DIR": "disabled",
+    "TPU_ACCELERATOR_TYPE": "v5p-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+
 # Overlap of the gathers of weights and the reductions of gradients with compute.
 _OVERLAP_FLAGS = {
     "xla_tpu_enable_async_collective_fusion": "true",
     "xla_tpu_enable_async_collective_fusion_fuse_all_gather": "true",
+    "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": "true",
+    "xla_tpu_enable_async_collective_fusion_fuse_reduce_scatter": "true",
     "xla_tpu_enable_async_collective_fusion_multiple_steps": "true",
     "xla_tpu_overlap_compute_collective_tc": "true",
     "xla_enable_async_all_gather": "true",
+    "xla_enable_async_all_reduce": "true",
 }
+# Where two cores are one device, gathers that are fused into matmuls for both would be synchronous again.
+_MEGACORE_FLAGS = _OVERLAP_FLAGS | {"xla_tpu_megacore_fusion_allow_ags": "false"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +73,13 @@ GENERATIONS = {
     generation.name: generation
     for generation in (
         Generation(
-            "v4", "v4", "megacore", 3, 275e12, 1.05e9, int(31.25 * GIB), 1.228e12, 4.5e10, "0x005e", {}
+            "v4", "v4", "megacore", 3, 275e12, 1.05e9, int(30.75 * GIB), 1.228e12, 4.5e10, "0x005e", _MEGACORE_FLAGS
         ),
         Generation(
             "v5e", "v5e", "default", 2, 197e12, 1.5e9, int(15.75 * GIB), 8.1e11, 4.5e10, "0x0063", _OVERLAP_FLAGS
         ),
         Generation(
-            "v5p", "v5", "megacore", 3, 459e12, 1.75e9, int(95.74 * GIB), 2.765e12, 9e10, "0x0062", {}
+            "v5p", "v5", "megacore", 3, 459e12, 1.75e9, int(95.74 * GIB), 2.765e12, 9e10, "0x0062", _MEGACORE_FLAGS
         ),
         Generation(
             "v6e", "v6e", "default", 2, 918e12, 1.75e9, int(31.25 * GIB), 1.64e12, 9e10, "0x006f", _OVERLAP_FLAGS
@@ -98,8 +113,7 @@ class Topology:
     def devices(self) -> list[jax.Device]:
         """Devices to compile for, though no TPU is there. Raises ValueError where libtpu is not installed."""
         command_line.require_extra("tpu", "libtpu")
-        # Nothing of this machine is asked, and other programs may compile at the same time.
-        for name, value in dict(TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1", TPU_LOG_DIR="disabled").items():
+        for name, value in COMPILE_ONLY.items():
             os.environ.setdefault(name, value)
         pad = 3 - len(self.dims)
         host = (2, 2, 1) if min(self.dims[:2]) > 1 else (1, 1, 1)
@@ -139,13 +153,13 @@ def parse(name: str) -> Topology:
     ValueError: there is no topology 'v5p-128'; name chips along each dim, as in v5p:4x4x4 (v4, v5e, v5p, v6e)
     """
     generation, _, sizes = name.partition(":")
-    if generation not in GENERATIONS or not sizes.replace("x", "").isdigit():
+    if generation not in GENERATIONS or not re.fullmatch(r"\d+(x\d+)*", sizes):
         known = GENERATIONS.get(generation.split("-")[0], GENERATIONS["v5p"]).slice_example
         raise ValueError(
             f"there is no topology {name!r}; name chips along each dim, as in {known} ({', '.join(GENERATIONS)})"
         )
     chip = GENERATIONS[generation]
-    dims = tuple(int(size) for size in sizes.split("x") if size)
+    dims = tuple(int(size) for size in sizes.split("x"))
     if len(dims) != chip.num_dims or min(dims) < 1:
         raise ValueError(f"a slice of {generation} has {chip.num_dims} dims, {name!r} does not: {chip.slice_example}")
     if any(size > 1 and size % 2 for size in dims):
@@ -172,8 +186,8 @@ def attached_generation(pci: pathlib.Path = pathlib.Path("/sys/bus/pci/devices")
 def flags_line(generation: str) -> str:
     """The flags of a generation as LIBTPU_INIT_ARGS has them.
 
-    >>> flags_line("v4")
-    ''
+    >>> flags_line("v5e").split()[0]
+    '--xla_tpu_enable_async_collective_fusion=true'
     """
     return " ".join(f"--{name}={value}" for name, value in GENERATIONS[generation].flags.items())
 

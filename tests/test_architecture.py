@@ -65,6 +65,7 @@ LAYERS = [
         "tpu_topology",
         "hlo_text",
         "kernel_flops",
+        "model_flops",
         "optimizer",
         "checkpoint",
         "tokenizer",
