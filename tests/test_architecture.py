@@ -65,7 +65,6 @@ LAYERS = [
         "tpu_topology",
         "hlo_text",
         "kernel_flops",
-        "model_flops",
         "optimizer",
         "checkpoint",
         "tokenizer",
