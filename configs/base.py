@@ -219,7 +219,7 @@ def _set_model(config: ConfigDict) -> None:
 def _set_training(config: ConfigDict) -> None:
     config.loss = ConfigDict(
         dict(
-            chunk_length=512,  # positions of each row whose logits exist at one time
+            chunk_length=1024,  # positions of each row whose logits exist at one time
             z_loss=0.0,  # weight of log(Z)^2, which keeps logits small; 1e-4 where it is used
         )
     )
@@ -235,12 +235,15 @@ def _set_training(config: ConfigDict) -> None:
         dict(
             learning_rate=1e-4,
             final_learning_rate=1e-5,
+            schedule="cosine",  # wsd: at the peak, then down a line over the last decay_share of all steps
+            decay_share=0.2,
             warmup_steps=0,
             b1=0.9,
             b2=0.95,
             epsilon=1e-8,
             weight_decay=0.1,
             clip_norm=1.0,
+            moments_dtype="float32",  # as they are kept between steps; bfloat16 halves their memory
         )
     )
     config.train = ConfigDict(

@@ -69,7 +69,9 @@ def _forward(hidden_BLD, head_DV, targets_BL, weights_BL, chunk_length, z_loss):
     (objective, total, head_gradient_sDV), gradients_nBcD = jax.lax.scan(chunk, start, chunks)
     hidden_gradient_BLD = jnp.moveaxis(gradients_nBcD, 0, 1).reshape(hidden_BLD.shape)
     head_gradient_DV = jnp.sum(head_gradient_sDV.astype(head_DV.dtype), axis=0)
-    return (objective, total), (hidden_gradient_BLD, sharding.constrain(head_gradient_DV, ("embed", "vocab")))
+    head_gradient_DV = sharding.constrain(head_gradient_DV, ("embed", "vocab"))
+    # Summed before the backward pass of the layers, not only when the optimizer needs it: it is whole until then.
+    return (objective, total), jax.lax.optimization_barrier((hidden_gradient_BLD, head_gradient_DV))
 
 
 def _backward(chunk_length, z_loss, gradients, cotangents):

@@ -97,19 +97,23 @@ class RunLog:
     """What a run tells while it goes: event files for TensorBoard, and a line with rate and estimate now and then.
 
     The metrics of a step are written when the next step has been dispatched, so that the device never waits. Of several
-    hosts one writes; on the others `writes` is false.
+    hosts one writes; on the others `writes` is false. Speed is per chip of `chips`; where `peak_flops`, that of a chip
+    in a second, is known, it is also told as the share of it that the model needs (MFU), without recomputation.
     """
 
     SECONDS_BETWEEN_LINES = 10.0
 
-    def __init__(self, folder, name: str, step: int, steps: int, writes: bool = True):
+    def __init__(
+        self, folder, name: str, step: int, steps: int, writes: bool = True, chips: int = 1, peak_flops: float = 0.0
+    ):
         restored, speed = step if step else -1, epath.Path(folder) / "speed"
         self._metrics = MetricWriter(folder, restored) if writes else None
         self._speed = MetricWriter(speed, restored, real_time=True) if writes else None
         self._name, self._steps = name, steps
         self._pending: tuple[int, Mapping] | None = None
-        self._mark = (time.monotonic(), step, 0.0)  # when, at which step and with how many tokens the last line was
-        self._tokens = 0.0
+        self._chips, self._peak_flops = chips, peak_flops
+        self._mark = (time.monotonic(), step)  # when and at which step the last line was, and what was done since
+        self._tokens = self._flops = 0.0
 
     def step(self, step: int, metrics: Mapping) -> None:
         """Takes the metrics of `step`, still being computed, and writes those of the step before."""
@@ -134,16 +138,24 @@ class RunLog:
         values = {tag: float(value) for tag, value in metrics.items()}
         self._metrics.write(step, values)
         self._tokens += values["tokens"]
-        now, (then, marked_step, marked_tokens) = time.monotonic(), self._mark
-        if now - then >= self.SECONDS_BETWEEN_LINES or step == self._steps:
-            seconds_per_step = (now - then) / (step - marked_step)
-            rate = (self._tokens - marked_tokens) / (now - then)
-            self._speed.write(step, {"tokens_per_second": rate, "seconds_per_step": seconds_per_step})
-            left = (self._steps - step) * seconds_per_step
-            self._speed.sync()
-            line = "%s step %d/%d: loss %.4f, %.0f tokens/s, %s left"
-            logging.info(line, self._name, step, self._steps, values["loss"], rate, _duration(left))
-            self._mark = now, step, self._tokens
+        self._flops += values.get("model_flops", 0.0)
+        if time.monotonic() - self._mark[0] >= self.SECONDS_BETWEEN_LINES or step == self._steps:
+            self._line(step, values["loss"])
+
+    def _line(self, step: int, loss: float) -> None:
+        now, (then, marked_step) = time.monotonic(), self._mark
+        speed = {"tokens_per_second_per_chip": self._tokens / (now - then) / self._chips}
+        said = f"{speed['tokens_per_second_per_chip']:,.0f} tokens/s/chip"
+        if self._peak_flops:
+            speed["mfu"] = self._flops / (now - then) / self._chips / self._peak_flops
+            said += f", MFU {100 * speed['mfu']:.1f}%"
+        seconds_per_step = (now - then) / (step - marked_step)
+        speed |= {"tokens_per_second": self._tokens / (now - then), "seconds_per_step": seconds_per_step}
+        self._speed.write(step, speed)
+        self._speed.sync()
+        left = _duration((self._steps - step) * seconds_per_step)
+        logging.info("%s step %d/%d: loss %.4f, %s, %s left", self._name, step, self._steps, loss, said, left)
+        self._mark, self._tokens, self._flops = (now, step), 0.0, 0.0
 
     def sync(self) -> None:
         """Returns when all metrics up to the step in flight are in the file, as they must be before it is saved."""

@@ -218,6 +218,17 @@ def for_compute(config, params: Params) -> Params:
     )
 
 
+def training_flops(config, num_tokens: jax.Array, num_pairs: jax.Array) -> jax.Array:
+    """FLOPs that training on so many tokens needs, float32: 6 a token for each weight of a matmul, and 12 a pair of a
+    query and a key that it sees for each channel of all heads and layers.
+
+    Counts no recomputation, no pair that the masks of causality and documents exclude, and no lookup.
+    """
+    D, H, K, C = config.model_dim, config.num_heads, config.num_kv_heads, config.head_dim
+    weights = config.num_layers * D * (2 * H * C + 2 * K * C + 3 * config.mlp_dim) + D * config.vocab_size
+    return 6.0 * weights * num_tokens + 12.0 * config.num_layers * H * C * num_pairs
+
+
 def make_cache(config, batch: int, length: int) -> dict[str, jax.Array]:
     """An empty cache for `batch` rows of `length` positions: key and value, each [N, B, S, K, C]."""
     shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)

@@ -165,15 +165,19 @@ def _training(step: int, config: Mapping[str, Any], data: Composition | None, co
     batch_rows, length = config["input_pipeline"]["batch_rows"], config["pack"]["row_length"]
     exact = f" {counted:,} of them were; the rest is the padding at the ends of rows." if counted is not None else ""
     warmup = f"rises from 0 over {optimizer['warmup_steps']:,} steps to" if optimizer["warmup_steps"] else "starts at"
+    fall = "falls along a cosine"
+    if optimizer.get("schedule") == "wsd":
+        fall = f"stays there, then over the last {100 * optimizer['decay_share']:g} % of steps falls along a line"
     facts = [
         f"Tokens: {step:,} steps of {batch_rows:,} rows of {length:,} tokens, so at most "
         f"{step * batch_rows * length:,} were predicted.{exact}",
-        f"Learning rate: {warmup} {optimizer['learning_rate']:g}, then falls along a cosine to "
+        f"Learning rate: {warmup} {optimizer['learning_rate']:g}, then {fall} to "
         f"{optimizer['final_learning_rate']:g} at step {steps:,}.",
         f"Optimizer: AdamW with betas {optimizer['b1']:g} and {optimizer['b2']:g}, epsilon {optimizer['epsilon']:g}, "
         f"weight decay {optimizer['weight_decay']:g} (norms excepted), gradients clipped to norm "
         f"{optimizer['clip_norm']:g}.",
-        f"Precision: master weights and optimizer state in float32, computation in {config['model']['compute_dtype']}.",
+        f"Precision: master weights in float32, optimizer state in {optimizer.get('moments_dtype', 'float32')}, "
+        f"computation in {config['model']['compute_dtype']}.",
     ]
     weights = config.get("mixture", {})
     rows = [(name, weight / sum(weights.values()), "") for name, weight in sorted(weights.items())]

@@ -15,7 +15,7 @@ import jax
 from absl import logging
 from etils import epath
 
-from emma_jax import command_line, compiled_cost, model, model_flops, sharding, tpu_topology
+from emma_jax import command_line, compiled_cost, model, sharding, tpu_topology
 from emma_jax.program import build
 from emma_jax.tpu_topology import GIB, Topology
 
@@ -95,7 +95,7 @@ def best(config, topology: Topology, devices: Sequence[jax.Device]) -> Compiled:
         logging.info("%s", _summary(tried[-1].report))
         return tried[-1].report["fits"]
 
-    for remat in model.REMAT_POLICIES:
+    for remat in model.REMAT_SAVES:
         for rows in ROWS_AT_A_TIME:
             if not attempt(remat=remat, rows=rows, tensor=1, num_devices=len(devices)):
                 break  # what does not fit does not with more rows
@@ -158,8 +158,10 @@ def _failure(message: str, topology: Topology) -> dict:
 
 
 def _speed(config, topology: Topology, cost: compiled_cost.Cost) -> dict:
-    tokens = config.input_pipeline.batch_rows * config.pack.row_length
-    model_per_token = model_flops.per_token(config.model, config.pack.row_length / 2)
+    rows, length = config.input_pipeline.batch_rows, config.pack.row_length
+    tokens = rows * length
+    # As if documents filled the rows: shorter ones need less attention.
+    model_per_token = float(model.training_flops(config.model, tokens, rows * length * (length + 1) / 2)) / tokens
     rate = tokens / cost.bound_seconds / topology.num_chips
     seconds = config.train.steps * cost.bound_seconds
     return {

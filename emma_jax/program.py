@@ -68,7 +68,9 @@ def build(config, mesh: Mesh) -> Program:
         return TrainState(jnp.zeros((), jnp.int32), params, transform.init(params))
 
     def step(state, batch):
-        num_tokens = jnp.sum(batch["segments"] > 0).astype(jnp.float32)
+        is_token_BL = batch["segments"] > 0
+        num_tokens = jnp.sum(is_token_BL).astype(jnp.float32)
+        num_pairs = jnp.sum(jnp.where(is_token_BL, batch["positions"] + 1, 0), dtype=jnp.float32)
         params = model.for_compute(config.model, state.params)
         (_, total), gradients = _accumulate(
             lambda part: jax.value_and_grad(mean_loss, has_aux=True)(params, part, num_tokens), batch, microbatches
@@ -78,13 +80,14 @@ def build(config, mesh: Mesh) -> Program:
         metrics = {
             "loss": total,
             "tokens": num_tokens,
+            "model_flops": model.training_flops(config.model, num_tokens, num_pairs),
             "gradient_norm": optax.tree.norm(gradients),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
         return TrainState(state.step + 1, optax.apply_updates(state.params, updates), optimizer_state), metrics
 
     def score(params, batch):
-        hidden_BLD, head_DV, targets_BL, weights_BL = apply(params, batch)
+        hidden_BLD, head_DV, targets_BL, weights_BL = apply(model.for_compute(config.model, params), batch)
         return loss.log_probabilities(hidden_BLD, head_DV, targets_BL, chunk_length) * weights_BL
 
     state = abstract_state(config, mesh)

@@ -14,7 +14,7 @@ import psutil
 from absl import logging
 from etils import epath
 
-from emma_jax import command_line, composition, sharding, tokenizer
+from emma_jax import command_line, composition, sharding, tokenizer, tpu_topology
 from emma_jax.checkpoint import Checkpoints
 from emma_jax.metric_writer import RunLog
 from emma_jax.program import Program, TrainState, build, bytes_per_device
@@ -35,10 +35,15 @@ RUN_KEYS = (
 FREE_KEYS = ("model.remat", "model.attention")  # how it is computed, not what
 
 
-def main(config, workdir: str) -> None:
-    """Trains until `config.train.steps`, from the newest checkpoint of `workdir` if there is one."""
+def main(config, workdir: str, profile: str = "") -> None:
+    """Trains until `config.train.steps`, from the newest checkpoint of `workdir` if there is one.
+
+    `profile` is the number of steps to trace, "" for none.
+    """
     if not workdir:
         raise ValueError("where to? --workdir=DIR, a folder or a bucket for checkpoints and metrics")
+    if profile and not (profile.isdigit() and int(profile)):
+        raise ValueError(f"--profile={profile} is no number of steps; --profile=5 traces five")
     if config.sharding.distributed:
         jax.distributed.initialize()
     check_ranges(config)
@@ -47,11 +52,14 @@ def main(config, workdir: str) -> None:
     mesh = sharding.make_mesh(config.sharding)
     program = build(config, mesh)
     check_memory(program.state, mesh.local_devices)
-    train(config, epath.Path(workdir), program)
+    train(config, epath.Path(workdir), program, int(profile or 0))
 
 
-def train(config, workdir: epath.Path, program: Program) -> None:
-    """The run of `config` in `workdir`, whose `program` was built on the mesh of all devices."""
+def train(config, workdir: epath.Path, program: Program, profile_steps: int = 0) -> None:
+    """The run of `config` in `workdir`, whose `program` was built on the mesh of all devices.
+
+    A trace of `profile_steps` steps, from the third that this process makes, is written to `workdir`/profile.
+    """
     data = TrainingData(config, program)
     check_same_run(config, workdir)
     checkpoints = Checkpoints(workdir, config.checkpoint)
@@ -61,11 +69,17 @@ def train(config, workdir: epath.Path, program: Program) -> None:
     if step == config.train.steps:
         logging.info("%s is done: %d steps are in %s", config.run_name, step, workdir)
         return
-    log = RunLog(workdir / "events", config.run_name, step, config.train.steps, writes=jax.process_index() == 0)
+    chip = tpu_topology.attached_generation()
+    log = RunLog(
+        workdir / "events", config.run_name, step, config.train.steps, writes=jax.process_index() == 0,
+        chips=jax.device_count(), peak_flops=chip.peak_flops_per_second if chip else 0.0,
+    )  # fmt: skip
+    trace = Trace(workdir / "profile", step + 2, profile_steps)
     validate = data.validator(program)
     if step == 0:
         log.validation(0, validate(state.params))
     for batch in data.training_batches(step):
+        trace.before(step, state)
         state, metrics = program.step(state, batch)
         step += 1
         log.step(step, metrics)
@@ -77,8 +91,34 @@ def train(config, workdir: epath.Path, program: Program) -> None:
             checkpoints.save(step, state.params, state.optimizer, data.metadata(step, base))
         if last:
             break
+    trace.close(state)
     checkpoints.close()
     log.close()
+
+
+class Trace:
+    """A trace of `steps` steps from `first` for TensorBoard's profile page: what ran on the device, and when."""
+
+    def __init__(self, folder, first: int, steps: int):
+        self._folder, self._first, self._end = folder, first, first + steps
+        self._runs = False
+
+    def before(self, step: int, state: TrainState) -> None:
+        """Begins or ends the trace, if it is time to before the step after `step`."""
+        if step == self._first and step < self._end:
+            jax.block_until_ready(state)
+            jax.profiler.start_trace(self._folder)
+            self._runs = True
+        elif step == self._end:
+            self.close(state)
+
+    def close(self, state: TrainState) -> None:
+        """Ends the trace if it runs, when `state` is there."""
+        if self._runs:
+            jax.block_until_ready(state)
+            jax.profiler.stop_trace()
+            logging.info("a trace is in %s", self._folder)
+            self._runs = False
 
 
 def begin(config, program: Program, checkpoints: Checkpoints, data: TrainingData) -> tuple[int, TrainState]:
@@ -204,4 +244,8 @@ def _leaves(tree: dict, prefix: str = ""):
 
 
 if __name__ == "__main__":
-    command_line.run(main, flag_help={"workdir": "folder of checkpoints and metrics, local or gs://"})
+    flag_help = {
+        "workdir": "folder of checkpoints and metrics, local or gs://",
+        "profile": "number of steps to trace, into workdir/profile",
+    }
+    command_line.run(main, flag_help=flag_help)

@@ -21,8 +21,10 @@ def flat(config):
 def test_tokens_per_step_and_in_all(config):
     tokens = config.input_pipeline.batch_rows * config.pack.row_length
     assert tokens == 2**24
-    billions = {"bi": 671, "mono": 419}[config.run_name.rsplit("-", 1)[1]]
-    assert tokens * config.train.steps // 10**9 == billions
+    steps, billions = {"bi": (40_000, 671), "mono": (25_000, 419)}[config.run_name.rsplit("-", 1)[1]]
+    print(f"{config.run_name}: {config.train.steps:,} steps of {tokens:,} tokens")
+    assert config.train.steps == steps
+    assert tokens * steps // 10**9 == billions
 
 
 @pytest.mark.parametrize("model", base.MODELS)

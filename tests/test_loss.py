@@ -58,3 +58,39 @@ def test_no_array_of_all_logits_exists(arguments):
     program = jax.jit(jax.grad(lambda *a: loss.cross_entropy(*a, 2)[0], argnums=(0, 1))).lower(*arguments).as_text()
     assert "3x2x1000x" in program
     assert "3x12x1000x" not in program
+
+
+def test_chunks_change_nothing_at_the_vocabulary_of_llama_3():
+    rng = np.random.default_rng(0)
+    D, V = 16, 128_256
+    hidden, head = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((2, 8, D), (D, V)))
+    targets, weights = jnp.asarray(rng.integers(0, V, (2, 8)), jnp.int32), jnp.ones((2, 8))
+
+    def loss_of(hidden, head, chunk_length):
+        return loss.cross_entropy(hidden, head, targets, weights, chunk_length)[0]
+
+    expected, expected_gradients = jax.value_and_grad(plain, argnums=(0, 1))(hidden, head, targets, weights)
+    value, gradients = jax.value_and_grad(loss_of, argnums=(0, 1))(hidden, head, 2)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    for gradient, reference in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient, reference, rtol=0, atol=1e-6 * float(jnp.abs(reference).max()))
+
+
+def test_z_loss(arguments):
+    hidden, head, _, weights = arguments
+
+    def plain_z(hidden, head):
+        return 0.3 * jnp.sum(weights * jax.nn.logsumexp(hidden @ head, axis=-1) ** 2)
+
+    def difference(hidden, head):
+        with_it, without = (loss.cross_entropy(hidden, head, *arguments[2:], 4, z)[0] for z in (0.3, 0.0))
+        return with_it - without
+
+    expected, expected_gradients = jax.value_and_grad(plain_z, argnums=(0, 1))(hidden, head)
+    value, gradients = jax.value_and_grad(difference, argnums=(0, 1))(hidden, head)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for gradient, reference in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient, reference, rtol=0, atol=1e-5 * float(jnp.abs(reference).max()))
+    objective, cross_entropy = loss.cross_entropy(*arguments, 4, 0.3)
+    np.testing.assert_allclose(cross_entropy, loss.cross_entropy(*arguments, 4)[0], rtol=1e-6)
+    assert objective > cross_entropy

@@ -1,5 +1,7 @@
 """Event files: what TensorBoard reads, and what a resumed run leaves of them."""
 
+import pytest
+
 from emma_jax import metric_writer
 from emma_jax.metric_writer import FILE_NAME, MetricWriter
 
@@ -50,3 +52,14 @@ def test_tensorboard_reads_it(tmp_path):
     events = list(EventFileLoader(str(tmp_path / FILE_NAME)).Load())
     assert [event.step for event in events] == [0, 1, 2]
     assert events[2].summary.value[0].tensor.float_val[0] == 0.5
+
+
+def test_speed_is_per_chip_and_a_share_of_peak(tmp_path):
+    log = metric_writer.RunLog(tmp_path, "run", 0, 2, chips=4, peak_flops=1e9)
+    log._mark = (log._mark[0] - 100.0, 0)  # as if it had begun 100 seconds ago
+    for step in (1, 2):
+        log.step(step, {"loss": 1.0, "tokens": 1000.0, "model_flops": 5e10})
+    log.close()
+    speed = {tag: values[0][1] for tag, values in metric_writer.read(tmp_path / "speed").items()}
+    assert speed["tokens_per_second_per_chip"] == pytest.approx(1000 / 100 / 4, rel=0.05)
+    assert speed["mfu"] == pytest.approx(5e10 / 100 / 4 / 1e9, rel=0.05)

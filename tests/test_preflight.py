@@ -85,7 +85,7 @@ def test_a_sweep_names_the_fastest_that_fits(small_config, monkeypatch):
         gib=lambda remat, rows, tensor: 4 * rows if remat == "full" else 9 * rows,
     )
     monkeypatch.setattr(preflight, "compile_step", compile_step)
-    monkeypatch.setattr(preflight.model, "REMAT_POLICIES", {"full": None, "dots": None})
+    monkeypatch.setattr(preflight.model, "REMAT_SAVES", {"full": None, "dots": None})
     report = preflight.best(small_config, tpu_topology.parse("v5p:2x2x1"), [None] * 4).report
     assert (report["remat"], report["rows_at_a_time"], report["mesh"]["tensor"]) == ("dots", 1, 1)
     assert ("full", 8, 1) in tried

@@ -153,6 +153,29 @@ def test_bytes_of_8b(tiny_config):
     assert bytes_per_device(program.state) * 8 == pytest.approx(16 * parameters, rel=1e-3)
 
 
+def test_flops_of_8b_are_counted_causally_and_within_documents():
+    """Of a row of one document, and of the same row as eight, in GFLOP a token."""
+    from configs import bilingual
+
+    config, length = bilingual.get_config().model, 8192
+    whole, eighths = (
+        float(model.training_flops(config, length, length * (document + 1) / 2)) / length / 1e9
+        for document in (length, length // 8)
+    )
+    assert whole == pytest.approx(45.03 + 6.44, abs=0.01)
+    assert eighths == pytest.approx(45.03 + 6.44 / 8, abs=0.01)
+
+
+def test_the_step_counts_pairs_within_documents(tiny_config, one_device_mesh, random_batch):
+    batch = random_batch()
+    program = build(tiny_config, one_device_mesh)
+    _, metrics = program.step(program.init(jax.random.key(0)), batch)
+    segments = batch["segments"]
+    pairs = sum(np.sum(np.tril(row[:, None] == row) * (row[:, None] > 0)) for row in segments)
+    expected = model.training_flops(tiny_config.model, np.sum(segments > 0), pairs)
+    assert float(metrics["model_flops"]) == pytest.approx(float(expected), rel=1e-6)
+
+
 def test_batch_that_does_not_divide(tiny_config):
     tiny_config.input_pipeline.batch_rows = 20
     with pytest.raises(ValueError, match="batch of 20 rows does not divide over 8 devices; nearest are 16 and 24"):

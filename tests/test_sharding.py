@@ -1,11 +1,14 @@
 """Meshes, the rule table, and the batch's parts per host."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from emma_jax import sharding
+from emma_jax.program import build
 
 
 def mesh(data=1, fsdp=-1, tensor=1):
@@ -62,3 +65,43 @@ def test_a_batch_that_does_not_divide():
 def test_constrain_is_nothing_without_a_mesh():
     x = jax.numpy.ones((2, 2))
     assert sharding.constrain(x, ("batch", "length")) is x
+
+
+def collectives(config, **axes):
+    """kind -> shapes of the results of all collectives of the compiled step on 8 devices."""
+    config.sharding.update(axes)
+    program = build(config, sharding.make_mesh(config.sharding))
+    text = program.step.lower(program.state, program.batch).compile().as_text()
+    found = {}
+    for result, kind in re.findall(r" = (.*?) (all-gather|all-reduce|reduce-scatter|all-to-all)(?:-start)?\(", text):
+        shapes = [tuple(map(int, dims.split(","))) for dims in re.findall(r"\[([\d,]+)\]", result)]
+        found.setdefault(kind, []).extend(shapes)
+    return found
+
+
+def test_fsdp_gathers_weights_and_sums_gradients_only(tiny_config):
+    """Activations alone have a dim of the row's length or of the loss's chunk."""
+    tiny_config.model.remat, tiny_config.loss.chunk_length = "full", 12
+    found = collectives(tiny_config, fsdp=8)
+    config = tiny_config.model
+    D, H, K, C, F, V = (
+        config[name] for name in ("model_dim", "num_heads", "num_kv_heads", "head_dim", "mlp_dim", "vocab_size")
+    )
+
+    def sizes(kind, at_least=2):
+        return {tuple(sorted(dim for dim in shape if dim > 1)) for shape in found.get(kind, ())}
+
+    weights = {tuple(sorted(shape)) for shape in ((D, H, C), (D, K, C), (D, F), (D, V))}
+    assert sizes("all-gather") >= weights
+    of_activations = {
+        shape for kind in ("all-reduce", "reduce-scatter") for shape in sizes(kind) if {12, 24} & set(shape)
+    }
+    assert not of_activations
+    # Besides weights, the token ids are gathered: the embedding is looked up where its parts are.
+    assert {shape for shape in sizes("all-gather") if {12, 24} & set(shape)} == {(8, 24)}
+
+
+def test_a_tensor_axis_sums_activations(tiny_config):
+    """So that the test above could fail."""
+    found = collectives(tiny_config, fsdp=4, tensor=2)
+    assert any(24 in shape for shape in found["all-reduce"])

@@ -65,6 +65,20 @@ def test_a_run_logs_validates_and_ends(run, tmp_path):
     assert metadata.config["model"]["num_kv_heads"] == 2
 
 
+def test_a_profile_is_a_trace_of_so_many_steps(run, tmp_path):
+    run.train.validate_every_steps = 0
+    program = build(run, sharding.make_mesh(run.sharding, jax.devices()[:1]))
+    train.train(run, train.epath.Path(tmp_path / "work"), program, profile_steps=3)
+    assert list((tmp_path / "work" / "profile").rglob("*.xplane.pb"))
+    assert Checkpoints(tmp_path / "work").latest_step() == run.train.steps
+
+
+@pytest.mark.parametrize("steps", ["0", "-1", "many"])
+def test_a_profile_of_no_number_of_steps(run, tmp_path, steps):
+    with pytest.raises(ValueError, match=f"--profile={steps} is no number of steps"):
+        train.main(run, str(tmp_path / "work"), steps)
+
+
 def test_a_finished_run_is_left_alone(run, tmp_path, caplog):
     go(run, tmp_path / "work")
     before = event_bytes(tmp_path / "work")
