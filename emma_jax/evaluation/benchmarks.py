@@ -121,7 +121,7 @@ def available(benchmark: Benchmark, data: str = "") -> dict[str, str]:
         raise ValueError(f"there is no {benchmark.name} in {data!r}; expected {_layout(benchmark)}")
     if benchmark.codes is None:
         return {code: code for code in sorted(present)}
-    return {code: own for code, own in benchmark.codes.items() if own in present or "{}" not in benchmark.file}
+    return {code: own for code, own in benchmark.codes.items() if own in present}
 
 
 class TaskManager(harness.TaskManager):
@@ -193,10 +193,12 @@ def _template(package: str, file: str) -> dict[str, Any]:
 def _present(benchmark: Benchmark, data: str) -> set[str]:
     """What the benchmark calls the languages whose test files are in the folder of data."""
     folder = Path(data) / (benchmark.folder or benchmark.name)
+    if "{}" not in benchmark.file:  # the languages are in one file
+        return offline.xnli_languages(folder / benchmark.file)
     found = folder.glob(benchmark.file.replace("{}", "*"))
     form = re.compile(re.escape(benchmark.file).replace(r"\{\}", "(.+?)", 1).replace(r"\{\}", r"\1"))
     matches = (form.fullmatch(path.relative_to(folder).as_posix()) for path in found)
-    return {match[1] if form.groups else "" for match in matches if match}
+    return {match[1] for match in matches if match}
 
 
 def _layout(benchmark: Benchmark) -> str:

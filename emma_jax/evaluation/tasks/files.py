@@ -64,7 +64,7 @@ def table(path: Path, fields: Fields, header: bool, quoted: bool) -> list[dict[s
                 )
             rows.append(_row(dict(zip(columns, values, strict=True)), fields, path, line))
             line = reader.line_num + 1
-    return rows
+    return _some(rows, path)
 
 
 def json_lines(path: Path, fields: Fields, optional: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def json_lines(path: Path, fields: Fields, optional: Sequence[str] = ()) -> list
             if not isinstance(row, dict):
                 raise ValueError(f"{path} line {line} is not a JSON object")
             rows.append(_row(dict.fromkeys(optional) | row, fields, path, line))
-    return rows
+    return _some(rows, path)
 
 
 def sentences(path: Path) -> list[str]:
@@ -92,6 +92,12 @@ def sentences(path: Path) -> list[str]:
         if not content.strip():
             raise ValueError(f"{path} line {line} is empty; each line must have a sentence")
         rows.append(content.strip())
+    return _some(rows, path)
+
+
+def _some(rows: list[Any], path: Path) -> list[Any]:
+    if not rows:
+        raise ValueError(f"{path} has no rows")
     return rows
 
 

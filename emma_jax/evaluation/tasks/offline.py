@@ -75,6 +75,11 @@ def mgsm(language: str, data: str, **_) -> Splits:
     return _splits("test", [{**row, "answer": None} for row in rows])
 
 
+def xnli_languages(path: Path) -> set[str]:
+    """The languages that a file of XNLI has rows of."""
+    return {row["language"] for row in _xnli(path)} if path.exists() else set()
+
+
 @functools.lru_cache(maxsize=2)
 def _xnli(path: Path) -> list[dict[str, str]]:
     fields = {"language": str, "gold_label": files.one_of(RELATIONS), "sentence1": files.text, "sentence2": files.text}

@@ -64,13 +64,19 @@ def words(language: str, folder: Path | None) -> Words:
 
 def results(row: dict[str, str], outputs: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Summary and output for each metric."""
-    return dict.fromkeys(("rouge_l", "answered", "bert_score"), (row["summary"], outputs[0]))
+    return dict.fromkeys(("rouge_l", "answered"), (row["summary"], outputs[0]))
+
+
+def results_for_bert_score(row: dict[str, str], outputs: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """As `results`, with BERTScore."""
+    return {**results(row, outputs), "bert_score": (row["summary"], outputs[0])}
 
 
 def with_bert_score(config: dict[str, Any]) -> dict[str, Any]:
     """The task `config` with BERTScore as a further metric."""
     metric = {"metric": "bert_score", "aggregation": scores.bert_score, "higher_is_better": True}
-    return {**config, "metric_list": [*config["metric_list"], metric]}
+    metrics = [*config["metric_list"], metric]
+    return {**config, "process_results": results_for_bert_score, "metric_list": metrics}
 
 
 def _dataset(rows: Sequence[dict[str, str]], words: Words) -> dict[str, datasets.Dataset]:
