@@ -15,12 +15,13 @@ import tiny_evaluation
 from lm_eval.api.model import LM
 from sacrebleu.tokenizers import tokenizer_spm
 
-from emma_jax.evaluation import benchmarks
+from emma_jax import languages
+from emma_jax.evaluation import benchmarks, catalog
 from emma_jax.evaluation.tasks import scores, summaries
 
 DATA = pathlib.Path(__file__).parent / "fixtures" / "benchmarks"
 CHOICES = {"sib200", "taxi1500", "xcopa", "xstorycloze", "xnli", "belebele", "arc_multilingual"}
-GENERATED = benchmarks.BENCHMARKS.keys() - CHOICES
+GENERATED = catalog.BENCHMARKS.keys() - CHOICES
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def bleu_tokenizer(tmp_path_factory):
 @pytest.fixture(scope="module")
 def loaded(tokenizer, bleu_tokenizer):
     """All tasks that the fixtures have, and the harness's objects by name."""
-    chosen = benchmarks.select(list(benchmarks.BENCHMARKS), data=str(DATA))
+    chosen = benchmarks.select(list(catalog.BENCHMARKS), data=str(DATA))
     manager = benchmarks.TaskManager(include_defaults=False, metadata={"pretrained": str(tokenizer)})
     return chosen, manager.load([task.config for task in chosen])["tasks"]
 
@@ -101,7 +102,7 @@ def values(loaded, say):
 
 def test_an_oracle_has_the_best_scores(loaded):
     found = values(loaded, lambda reference: reference)
-    assert found.keys() == benchmarks.BENCHMARKS.keys()
+    assert found.keys() == catalog.BENCHMARKS.keys()
     for benchmark, numbers in found.items():
         for name, of_languages in numbers.items():
             best = 100.0 if name in ("bleu", "chrf++") else 1.0
@@ -217,7 +218,7 @@ def test_a_language_or_a_direction_can_be_chosen():
 
 
 def test_there_are_as_many_languages_as_the_paper_has():
-    sizes = {name: len(b.codes) for name, b in benchmarks.BENCHMARKS.items() if b.codes is not None}
+    sizes = {name: len(b.codes) for name, b in catalog.BENCHMARKS.items() if b.codes is not None}
     assert sizes == {
         "sib200": 205, "xcopa": 11, "xstorycloze": 11, "xnli": 15, "flores200": 204, "xlsum": 45, "belebele": 122,
         "arc_multilingual": 31, "mgsm_direct": 11, "mgsm_cot": 11,
@@ -226,13 +227,15 @@ def test_there_are_as_many_languages_as_the_paper_has():
     assert len({task.name for task in chosen}) == len(chosen) == sum(sizes.values()) + 205 + 203 * 2 - 204
     for task in chosen:
         for code in task.language.split("-"):
-            assert code == benchmarks.languages.check(code)
+            assert code == languages.check(code)
 
 
 def test_the_harness_finds_our_tasks_by_name(tokenizer, loaded):
     manager = benchmarks.TaskManager(include_defaults=False, metadata={"data": str(DATA), "pretrained": str(tokenizer)})
     by_name = manager.load(["sib200_swh_Latn", "mgsm_direct_sw", "massivesumm_long_swh_Latn"])["tasks"]
     assert [list(task.eval_docs) for task in by_name.values()] == [list(loaded[1][name].eval_docs) for name in by_name]
+    assert manager.match_tasks(["sib200_*_swh_Latn"]) == ["sib200_robust_swh_Latn"]
+    assert len(manager.load("flores200")["tasks"]) == 2
     hub = benchmarks.TaskManager(include_defaults=False)
     assert {"sib200_robust_fin_Latn", "flores200_fin_Latn-eng_Latn", "arc_de"} <= hub.task_index.keys()
 

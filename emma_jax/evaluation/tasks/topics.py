@@ -2,7 +2,9 @@
 
 Rule `paper`: after the prompt and the end of its line, the label whose last sub-token has the largest logit. It reads
 " science/technology" by its "technology", takes labels with the same last sub-token for one (of which the last in the
-alphabet counts), and asks for a label where a new line begins, although shots have it on the line itself.
+alphabet counts), and asks for a label where a new line begins, although shots have it on the line itself. The harness
+asks for text, so a sub-token is asked for by the text that is just it after an end of line (`last_pieces`); that the
+harness also counts the end of line itself is the same for all labels.
 Rule `robust`: the same shots; the label with the largest log-likelihood per character as the line goes on.
 
 The shots are those of the published scripts: seed 42 gives a seed for each test row, which draws its shots as pandas
