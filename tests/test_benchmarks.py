@@ -6,6 +6,7 @@ import pathlib
 import random
 import shutil
 import socket
+import sys
 
 import datasets
 import lm_eval
@@ -251,14 +252,14 @@ def test_rows_of_the_hub_are_read_as_those_of_files(monkeypatch, loaded, tokeniz
         table = {"category": [category for _, category, _ in cells], "text": texts}
         return datasets.Dataset.from_dict(table, features=features)
 
-    def load_dataset(path, name, split=None):
+    def load_dataset(path, name, split):
         if path == "facebook/flores":
             lines = (DATA / "flores200" / split / f"{name}.{split}").read_text().splitlines()
             return datasets.Dataset.from_dict({"sentence": lines})
         if path == "csebuetnlp/xlsum":
             return [json.loads(line) for line in (DATA / "xlsum" / f"{name}_{split}.jsonl").read_text().splitlines()]
         assert path == "Davlan/sib200"
-        return {split: rows(split) for split in ("train", "test")}
+        return rows(split)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     manager = benchmarks.TaskManager(include_defaults=False, metadata={"pretrained": str(tokenizer)})
@@ -354,9 +355,38 @@ def test_other_words_for_summaries_can_be_given(tmp_path):
     assert summaries.words("fra_Latn", tmp_path) == summaries.words("fra_Latn", None)
 
 
-def test_bert_score_is_asked_for_by_name(monkeypatch):
-    (task,) = benchmarks.select(["xlsum"], ["swh_Latn"], str(DATA), bert_score=True)
-    assert task.metrics["bert_score,none"] == "bert_score"
-    assert task.config["metric_list"][-1]["metric"] == "bert_score"
+def test_what_the_hub_does_not_give_is_told_with_the_way_out(monkeypatch, tokenizer):
+    def load_dataset(*arguments, **keywords):
+        raise RuntimeError("Dataset scripts are no longer supported, but found it.py\nand more")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    manager = benchmarks.TaskManager(include_defaults=False, metadata={"pretrained": str(tokenizer)})
+    with pytest.raises(ValueError) as error:
+        manager.load("sib200_robust_swh_Latn")
+    assert str(error.value) == (
+        "Davlan/sib200 (swh_Latn) cannot be read from the Hub: Dataset scripts are no longer supported, "
+        "but found it.py; give data as --data=DIR"
+    )
+
+
+def test_bert_score_is_asked_for_by_name(monkeypatch, tmp_path):
     (without,) = benchmarks.select(["xlsum"], ["swh_Latn"], str(DATA))
     assert len(without.config["metric_list"]) == 2
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "bert_score.py").write_text(
+        "import numpy\n"
+        "def score(outputs, references, model_type, rescale_with_baseline):\n"
+        "    assert (model_type, rescale_with_baseline) == ('bert-base-multilingual-cased', False)\n"
+        "    return None, None, numpy.array([float(o == r) for o, r in zip(outputs, references, strict=True)])\n"
+    )
+    (task,) = benchmarks.select(["xlsum"], ["swh_Latn"], str(DATA), bert_score=True)
+    tasks = benchmarks.TaskManager(include_defaults=False).load([task.config])["tasks"]
+    answers = iter(["", "Wavuvi wanataka msimu wa kufunga uvuvi uongezwe.", "Shule"])
+    results = run(Scripted(tasks, lambda reference: next(answers)), tasks)[task.name]
+    assert {name: results[key] for key, name in task.metrics.items()} == {
+        "rouge_l": pytest.approx((1 + 2 * 0.2 / 1.2) / 2), "answered": pytest.approx(2 / 3), "bert_score": 0.5,
+    }  # fmt: skip
+    del sys.modules["bert_score"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"this needs bert_score, .*\[bertscore\]"):
+        benchmarks.select(["xlsum"], ["swh_Latn"], str(DATA), bert_score=True)

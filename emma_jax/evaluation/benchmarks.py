@@ -50,7 +50,8 @@ def select(
     directions, and source-target for one. A benchmark that has none of the languages is passed over with a warning.
     Rows are read, and what is wrong with them is found, when the harness loads a task.
 
-    Raises ValueError if a benchmark is not known, a language is in none of them, or data is not where it should be.
+    Raises ValueError if a benchmark is not known, a language is in none of them, data is not where it should be, or
+    `bert_score` is wanted of summaries and not installed.
     """
     for name in names:
         if name not in BENCHMARKS:
