@@ -9,7 +9,7 @@ Rule `robust`: the same shots; the label with the largest log-likelihood per cha
 
 The shots are those of the published scripts: seed 42 gives a seed for each test row, which draws its shots as pandas
 does. Rows are drawn for each test row, so prompts share no shots. Not taken over: those of Taxi-1500 cut a prompt after
-2,048 tokens.
+2,048 tokens, and join rows after an unclosed quotation mark.
 """
 
 import functools
