@@ -1,4 +1,4 @@
-"""Translation gain: its numbers are those of the whole model on each sentence alone, and of models known in advance."""
+"""Bits per byte and translation gain: those of the whole model on each sentence, and of models known in advance."""
 
 import math
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_corpus
 import tiny_evaluation
 from flax import nnx
 
@@ -138,6 +139,33 @@ def test_a_uniform_model_needs_eight_bits_and_gains_nothing(config, corpus):
             assert value == pytest.approx(8.0)
         if metric == intrinsic.GAIN:
             assert -0.3 < value < 0  # the space before the target is all that the source costs
+
+
+def test_a_uniform_model_needs_eight_bits_in_every_language(config, corpus):
+    outcome = intrinsic.BitsPerByte(config, corpus).run(Uniform())
+    assert {m.language for m in outcome.measures} == {"eng_Latn", *tiny_evaluation.SENTENCES}
+    assert [(m.metric, m.value, m.n) for m in outcome.measures] == [("bits_per_byte", pytest.approx(8.0), 4)] * 4
+
+
+def test_bits_per_byte_are_those_of_the_beginnings_of_texts(config, corpus, tmp_path):
+    tiny_evaluation.write_model(tmp_path / "model", config, seed=1)
+    config.evaluation.row_length = 8
+    model = Loader(config).load("tiny", str(tmp_path / "model"))
+    task = intrinsic.BitsPerByte(config, corpus)
+    texts = [text for texts in task._texts.values() for text in texts]
+    assert max(len(text.encode()) for text in texts) == 7
+    assert {text[:2] for text in task._texts["rus_Cyrl"]} < {text[:2] for text in tiny_evaluation.SENTENCES["rus_Cyrl"]}
+    found = {m.language: m.value for m in task.run(model).measures}
+    for code, texts in task._texts.items():
+        bits = -model.score([Request("", text) for text in texts]).sum() / math.log(2)
+        assert found[code] == pytest.approx(bits / sum(len(text.encode()) for text in texts))
+    assert len(set(found.values())) == 4
+
+
+def test_a_corpus_without_held_out_text_is_refused(config, tmp_path):
+    corpus = tiny_corpus.write(tmp_path / "other", {"eng_Latn": {"train": ["x"]}})
+    with pytest.raises(ValueError, match="has no held-out text in any language to score"):
+        intrinsic.BitsPerByte(config, corpus)
 
 
 def test_an_oracle_gains_everything_but_only_from_the_right_source(config, corpus):

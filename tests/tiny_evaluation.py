@@ -19,13 +19,16 @@ SENTENCES = {
 
 
 def write_corpus(folder) -> manifest.Manifest:
-    """Writes a corpus of pairs of English and SENTENCES, held out; to train on, Hindi has most and Swahili least."""
+    """Writes a corpus that holds out all sentences and their pairs; to train on, Hindi has most and Swahili least."""
     pairs = {}
     for size, (code, texts) in enumerate(SENTENCES.items(), 1):
         pair = "-".join(sorted((code, languages.ENGLISH)))
         sides = (ENGLISH, texts) if pair.startswith(languages.ENGLISH) else (texts, ENGLISH)
         pairs[pair] = {"train": (["x"] * size, ["y"] * size), "validation": sides}
-    return tiny_corpus.write(folder, {code: {"train": ["x"]} for code in (languages.ENGLISH, *SENTENCES)}, pairs)
+    texts = {languages.ENGLISH: ENGLISH} | SENTENCES
+    return tiny_corpus.write(
+        folder, {code: {"train": ["x"], "validation": list(of_code)} for code, of_code in texts.items()}, pairs
+    )
 
 
 def write_tokenizer(folder) -> tokenizer.Tokenizer:
@@ -59,5 +62,6 @@ def configure(config, folder):
     config.corpus.folder = str(folder)
     # Wide enough for random models to differ.
     config.model.update(vocab_size=400, initializer_range=0.3)
-    config.evaluation.update(sentences_per_direction=4, row_length=96, batch_rows=8, max_new_tokens=6, num_samples=3)
+    config.evaluation.update(sentences_per_direction=4, texts_per_language=4, row_length=96, batch_rows=8)
+    config.evaluation.update(max_new_tokens=6, num_samples=3)
     return config

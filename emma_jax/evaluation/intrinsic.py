@@ -1,7 +1,9 @@
-"""Translation gain: how many bits of a text a model saves when it is given the text's source in another language.
+"""Bits per byte of each language, and translation gain: what a model saves when it is given a text's source.
 
-Needs no judge of outputs and no threshold of ability: it is defined for every model, however small, and for every
-direction. Three forms of each held-out sentence are scored: alone (BOS, text), given its source (the document of one
+Neither needs a judge of outputs or a threshold of ability: they are defined for every model, however small, and for
+every language or direction, and models with different tokenizers can be compared.
+
+For the gain, three forms of each held-out sentence are scored: alone (BOS, text), given its source (the document of one
 pair, up to and without the end of the line), and, as a control, given the source of another sentence, which tells the
 language and the form but not the content.
 
@@ -10,7 +12,7 @@ Bits are over the UTF-8 bytes of the text. Where the source is given, they inclu
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import logging
@@ -19,9 +21,48 @@ from emma_jax import manifest
 from emma_jax.evaluation import parallel
 from emma_jax.evaluation.task import Measure, Model, Outcome, Request, split_at_space
 
+BITS_PER_BYTE = "bits_per_byte"
 BENCHMARK = "translation_gain"
 ALONE, GIVEN = "bits_per_byte_alone", "bits_per_byte_given_source"
 GIVEN_OTHER, GAIN = "bits_per_byte_given_other_source", "translation_gain"
+
+
+class BitsPerByte:
+    """The task, in each language that the corpus has held-out text of: the beginnings of some of its texts.
+
+    A beginning has less bytes than a row has tokens, so every tokenizer is asked for the same.
+    """
+
+    name, shots, version = BITS_PER_BYTE, 0, "emma_jax bits_per_byte 1"
+
+    def __init__(self, config, corpus: manifest.Manifest):
+        evaluation = config.evaluation
+        self._texts = {
+            code: [
+                beginning(text, evaluation.row_length - 1)
+                for (text,) in parallel.choose(held_out(corpus, entry), evaluation.texts_per_language, config.seed)
+            ]
+            for code, entry in corpus.languages.items()
+            if "validation" in entry.splits
+        }
+        if not any(self._texts.values()):
+            raise ValueError(f"the corpus in {corpus.folder!r} has no held-out text in any language to score")
+        self.prompt_hash = parallel.digest([self.version, *self._texts.items()])
+
+    def run(self, model: Model) -> Outcome:
+        """The measure of each language."""
+        flat = [Request("", text) for texts in self._texts.values() for text in texts]
+        bits = np.split(
+            -model.score(flat) / math.log(2), np.cumsum([len(texts) for texts in self._texts.values()])[:-1]
+        )
+        measures = []
+        for (code, texts), bits_of_texts in zip(self._texts.items(), bits, strict=True):
+            num_bytes = np.array([len(text.encode()) for text in texts])
+            fits = np.isfinite(bits_of_texts)
+            if fits.any():
+                value = float(bits_of_texts[fits].sum() / num_bytes[fits].sum())
+                measures.append(Measure(code, BITS_PER_BYTE, value, int(fits.sum())))
+        return Outcome(measures)
 
 
 class TranslationGain:
@@ -50,6 +91,21 @@ class TranslationGain:
             total = sum(len(direction.sentences) for direction in self._directions)
             logging.info("%s: %d of %d sentences are longer than a row and left out", self.name, skipped, total)
         return Outcome(measures)
+
+
+def held_out(corpus: manifest.Manifest, entry: manifest.Entry) -> Iterator[tuple[str]]:
+    """The held-out texts of a language, each a tuple of its own."""
+    for batch in corpus.read(entry, "validation"):
+        yield from ((text,) for text in batch["text"].to_pylist())
+
+
+def beginning(text: str, num_bytes: int) -> str:
+    """The text up to a character that ends within `num_bytes` of UTF-8.
+
+    >>> beginning("три", 5)
+    'тр'
+    """
+    return text.encode()[:num_bytes].decode(errors="ignore")
 
 
 def forms(direction: parallel.Direction, rendering) -> list[Request]:

@@ -7,10 +7,12 @@ import hashlib
 import heapq
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from emma_jax import languages
 from emma_jax.manifest import Manifest
+
+Texts = TypeVar("Texts", bound=tuple[str, ...])
 
 
 class Sentence(NamedTuple):
@@ -63,7 +65,7 @@ def from_english(corpus: Manifest, count: int, seed: int) -> list[Direction]:
     return directions
 
 
-def choose(sentences: Iterable[Sentence], count: int, seed: int) -> tuple[Sentence, ...]:
+def choose(sentences: Iterable[Texts], count: int, seed: int) -> tuple[Texts, ...]:
     """At most `count` of the sentences, by a hash of text and seed: the same ones in whatever order they come.
 
     >>> numbers = [Sentence("one", "moja"), Sentence("two", "mbili"), Sentence("three", "tatu")]
