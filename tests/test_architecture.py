@@ -17,6 +17,7 @@ LAYERS = [
         "report",
         "hf",
         "generate",
+        "evaluation.__main__",
         "train_tokenizer",
         "corpus.__main__",
         "data_tasks.inspect",
@@ -28,6 +29,8 @@ LAYERS = [
         "record_reader",
         "conversion",
         "decoding",
+        "scoring",
+        "text_model",
         "validation",
         "corpus",
         "evaluation",
@@ -57,6 +60,7 @@ LAYERS = [
     {
         "model",
         "attention",
+        "sampling",
         "loss",
         "sharding",
         "optimizer",
@@ -67,7 +71,17 @@ LAYERS = [
         "paper_corpus",
         "store",
     },
-    {"packing", "shares", "exchange", "progress", "languages", "text_rates", "metric_writer", "command_line"},
+    {
+        "packing",
+        "shares",
+        "exchange",
+        "progress",
+        "languages",
+        "text_rates",
+        "metric_writer",
+        "command_line",
+        "responses",
+    },
 ]
 SOURCES = [*ROOT.glob("emma_jax/**/*.py"), *ROOT.glob("data_tasks/**/*.py"), *ROOT.glob("configs/*.py")]
 
