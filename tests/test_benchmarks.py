@@ -6,6 +6,7 @@ import pathlib
 import random
 import shutil
 import socket
+import sys
 
 import datasets
 import lm_eval
@@ -15,12 +16,13 @@ import tiny_evaluation
 from lm_eval.api.model import LM
 from sacrebleu.tokenizers import tokenizer_spm
 
-from emma_jax.evaluation import benchmarks
+from emma_jax import languages
+from emma_jax.evaluation import benchmarks, catalog
 from emma_jax.evaluation.tasks import scores, summaries
 
 DATA = pathlib.Path(__file__).parent / "fixtures" / "benchmarks"
 CHOICES = {"sib200", "taxi1500", "xcopa", "xstorycloze", "xnli", "belebele", "arc_multilingual"}
-GENERATED = benchmarks.BENCHMARKS.keys() - CHOICES
+GENERATED = catalog.BENCHMARKS.keys() - CHOICES
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +63,7 @@ def bleu_tokenizer(tmp_path_factory):
 @pytest.fixture(scope="module")
 def loaded(tokenizer, bleu_tokenizer):
     """All tasks that the fixtures have, and the harness's objects by name."""
-    chosen = benchmarks.select(list(benchmarks.BENCHMARKS), data=str(DATA))
+    chosen = benchmarks.select(list(catalog.BENCHMARKS), data=str(DATA))
     manager = benchmarks.TaskManager(include_defaults=False, metadata={"pretrained": str(tokenizer)})
     return chosen, manager.load([task.config for task in chosen])["tasks"]
 
@@ -101,7 +103,7 @@ def values(loaded, say):
 
 def test_an_oracle_has_the_best_scores(loaded):
     found = values(loaded, lambda reference: reference)
-    assert found.keys() == benchmarks.BENCHMARKS.keys()
+    assert found.keys() == catalog.BENCHMARKS.keys()
     for benchmark, numbers in found.items():
         for name, of_languages in numbers.items():
             best = 100.0 if name in ("bleu", "chrf++") else 1.0
@@ -217,7 +219,7 @@ def test_a_language_or_a_direction_can_be_chosen():
 
 
 def test_there_are_as_many_languages_as_the_paper_has():
-    sizes = {name: len(b.codes) for name, b in benchmarks.BENCHMARKS.items() if b.codes is not None}
+    sizes = {name: len(b.codes) for name, b in catalog.BENCHMARKS.items() if b.codes is not None}
     assert sizes == {
         "sib200": 205, "xcopa": 11, "xstorycloze": 11, "xnli": 15, "flores200": 204, "xlsum": 45, "belebele": 122,
         "arc_multilingual": 31, "mgsm_direct": 11, "mgsm_cot": 11,
@@ -226,13 +228,15 @@ def test_there_are_as_many_languages_as_the_paper_has():
     assert len({task.name for task in chosen}) == len(chosen) == sum(sizes.values()) + 205 + 203 * 2 - 204
     for task in chosen:
         for code in task.language.split("-"):
-            assert code == benchmarks.languages.check(code)
+            assert code == languages.check(code)
 
 
 def test_the_harness_finds_our_tasks_by_name(tokenizer, loaded):
     manager = benchmarks.TaskManager(include_defaults=False, metadata={"data": str(DATA), "pretrained": str(tokenizer)})
     by_name = manager.load(["sib200_swh_Latn", "mgsm_direct_sw", "massivesumm_long_swh_Latn"])["tasks"]
     assert [list(task.eval_docs) for task in by_name.values()] == [list(loaded[1][name].eval_docs) for name in by_name]
+    assert manager.match_tasks(["sib200_*_swh_Latn"]) == ["sib200_robust_swh_Latn"]
+    assert len(manager.load("flores200")["tasks"]) == 2
     hub = benchmarks.TaskManager(include_defaults=False)
     assert {"sib200_robust_fin_Latn", "flores200_fin_Latn-eng_Latn", "arc_de"} <= hub.task_index.keys()
 
@@ -248,14 +252,14 @@ def test_rows_of_the_hub_are_read_as_those_of_files(monkeypatch, loaded, tokeniz
         table = {"category": [category for _, category, _ in cells], "text": texts}
         return datasets.Dataset.from_dict(table, features=features)
 
-    def load_dataset(path, name, split=None):
+    def load_dataset(path, name, split):
         if path == "facebook/flores":
             lines = (DATA / "flores200" / split / f"{name}.{split}").read_text().splitlines()
             return datasets.Dataset.from_dict({"sentence": lines})
         if path == "csebuetnlp/xlsum":
             return [json.loads(line) for line in (DATA / "xlsum" / f"{name}_{split}.jsonl").read_text().splitlines()]
         assert path == "Davlan/sib200"
-        return {split: rows(split) for split in ("train", "test")}
+        return rows(split)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     manager = benchmarks.TaskManager(include_defaults=False, metadata={"pretrained": str(tokenizer)})
@@ -351,9 +355,38 @@ def test_other_words_for_summaries_can_be_given(tmp_path):
     assert summaries.words("fra_Latn", tmp_path) == summaries.words("fra_Latn", None)
 
 
-def test_bert_score_is_asked_for_by_name(monkeypatch):
-    (task,) = benchmarks.select(["xlsum"], ["swh_Latn"], str(DATA), bert_score=True)
-    assert task.metrics["bert_score,none"] == "bert_score"
-    assert task.config["metric_list"][-1]["metric"] == "bert_score"
+def test_what_the_hub_does_not_give_is_told_with_the_way_out(monkeypatch, tokenizer):
+    def load_dataset(*arguments, **keywords):
+        raise RuntimeError("Dataset scripts are no longer supported, but found it.py\nand more")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    manager = benchmarks.TaskManager(include_defaults=False, metadata={"pretrained": str(tokenizer)})
+    with pytest.raises(ValueError) as error:
+        manager.load("sib200_robust_swh_Latn")
+    assert str(error.value) == (
+        "Davlan/sib200 (swh_Latn) cannot be read from the Hub: Dataset scripts are no longer supported, "
+        "but found it.py; give data as --data=DIR"
+    )
+
+
+def test_bert_score_is_asked_for_by_name(monkeypatch, tmp_path):
     (without,) = benchmarks.select(["xlsum"], ["swh_Latn"], str(DATA))
     assert len(without.config["metric_list"]) == 2
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "bert_score.py").write_text(
+        "import numpy\n"
+        "def score(outputs, references, model_type, rescale_with_baseline):\n"
+        "    assert (model_type, rescale_with_baseline) == ('bert-base-multilingual-cased', False)\n"
+        "    return None, None, numpy.array([float(o == r) for o, r in zip(outputs, references, strict=True)])\n"
+    )
+    (task,) = benchmarks.select(["xlsum"], ["swh_Latn"], str(DATA), bert_score=True)
+    tasks = benchmarks.TaskManager(include_defaults=False).load([task.config])["tasks"]
+    answers = iter(["", "Wavuvi wanataka msimu wa kufunga uvuvi uongezwe.", "Shule"])
+    results = run(Scripted(tasks, lambda reference: next(answers)), tasks)[task.name]
+    assert {name: results[key] for key, name in task.metrics.items()} == {
+        "rouge_l": pytest.approx((1 + 2 * 0.2 / 1.2) / 2), "answered": pytest.approx(2 / 3), "bert_score": 0.5,
+    }  # fmt: skip
+    del sys.modules["bert_score"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"this needs bert_score, .*\[bertscore\]"):
+        benchmarks.select(["xlsum"], ["swh_Latn"], str(DATA), bert_score=True)

@@ -1,10 +1,12 @@
-"""Rows of benchmark files on disk. Whatever is wrong with one is a ValueError that names the file and the line."""
+"""Rows of benchmark files, on disk or of the Hub. What is wrong with one on disk is told with its file and line."""
 
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import datasets
 
 Fields = Mapping[str, Callable[[Any], Any]]  # name of a field -> what makes its value, or raises ValueError
 
@@ -93,6 +95,15 @@ def sentences(path: Path) -> list[str]:
             raise ValueError(f"{path} line {line} is empty; each line must have a sentence")
         rows.append(content.strip())
     return _some(rows, path)
+
+
+def from_hub(path: str, name: str, split: str) -> datasets.Dataset:
+    """A split of a dataset of the Hub. Raises ValueError with the way out if it cannot be read."""
+    try:
+        return datasets.load_dataset(path, name, split=split)
+    except Exception as error:  # of the network or the library, which may raise anything
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path} ({name}) cannot be read from the Hub: {reason}; give data as --data=DIR") from error
 
 
 def _some(rows: list[Any], path: Path) -> list[Any]:

@@ -82,5 +82,4 @@ def results(row: dict[str, str], outputs: Sequence[str]) -> dict[str, tuple[str,
 def _sentences(language: str, split: str, data: str) -> list[str]:
     if data:
         return files.sentences(Path(data) / "flores200" / split / f"{language}.{split}")
-    rows = datasets.load_dataset("facebook/flores", language, split=split)
-    return [sentence.strip() for sentence in rows["sentence"]]
+    return [sentence.strip() for sentence in files.from_hub("facebook/flores", language, split)["sentence"]]

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from lm_eval.api.filter import Filter
 from lm_eval.api.registry import register_filter
 
+FILTER = "number"
 NONE = "[invalid]"  # as the harness has it
 # Separators of thousands and decimals: of ASCII, Arabic, and spaces where three digits follow.
 NUMBER = re.compile(r"(?:(?<![\d)])[-\u2212])?\d+(?:(?:[.,\u066b\u066c'\u2019]\d+)|(?:[ \u00a0\u202f]\d{3}(?!\d)))*")
 NEAR = 24  # characters that may stand between the words that announce an answer and its number
 
 
-@register_filter("number")
+@register_filter(FILTER)
 class NumberFilter(Filter):
     """Keeps of each response the number that answers, as digits; `[invalid]` where there is none, or no whole one.
 

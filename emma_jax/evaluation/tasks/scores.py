@@ -12,8 +12,6 @@ import sacrebleu
 from rouge_score import rouge_scorer, tokenizers
 from sacrebleu.tokenizers import tokenizer_spm
 
-from emma_jax import command_line
-
 Pairs = Sequence[tuple[str, str]]
 
 BLEU_TOKENIZER = "flores200"
@@ -74,8 +72,7 @@ def answered(pairs: Pairs) -> float:
 
 def bert_score(pairs: Pairs) -> float:
     """The mean BERTScore F1 by multilingual BERT, without rescaling, of the outputs that `rouge_l` counts."""
-    command_line.require_extra("bertscore", "bert_score")
-    from bert_score import score
+    from bert_score import score  # only here: it is an extra of its own, and needs torch
 
     kept = [(reference, output) for reference, output in pairs if _says_something(output)]
     if not kept:

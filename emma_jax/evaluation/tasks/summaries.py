@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import datasets
 
-from emma_jax import languages
+from emma_jax import command_line, languages
 from emma_jax.evaluation.tasks import files, scores
 
 FIELDS = {"text": files.text, "summary": files.text}
@@ -42,7 +42,7 @@ def xlsum(language: str, data: str = "", **_) -> dict[str, datasets.Dataset]:
     if data:
         rows = files.json_lines(Path(data) / "xlsum" / f"{language}_test.jsonl", FIELDS)
     else:
-        rows = datasets.load_dataset("csebuetnlp/xlsum", language, split="test")
+        rows = files.from_hub("csebuetnlp/xlsum", language, "test")
     return _dataset(rows, words(code, Path(data) / "xlsum" if data else None))
 
 
@@ -73,7 +73,8 @@ def results_for_bert_score(row: dict[str, str], outputs: Sequence[str]) -> dict[
 
 
 def with_bert_score(config: dict[str, Any]) -> dict[str, Any]:
-    """The task `config` with BERTScore as a further metric."""
+    """The task `config` with BERTScore as a further metric. Raises ValueError if its package is not installed."""
+    command_line.require_extra("bertscore", "bert_score")
     metric = {"metric": "bert_score", "aggregation": scores.bert_score, "higher_is_better": True}
     metrics = [*config["metric_list"], metric]
     return {**config, "process_results": results_for_bert_score, "metric_list": metrics}
