@@ -53,15 +53,15 @@ def asked():
     def text(most):
         return " ".join(rng.choice(WORDS, rng.integers(1, most)))
 
-    contexts = ["", "one man ", "two\n", *(text(length) for length in (3, 8, 12, 30))]
+    contexts = ["", "one man ", "two\n", text(3), text(8), text(12), " ".join(WORDS)]
     pairs = [(context, delimiter + text(6)) for context in contexts for delimiter in (" ", "", "\n")]
     return {
         "loglikelihood": pairs,
         "loglikelihood_rolling": [("one man",), (text(10) + " mbwa",), (" ".join(text(8) for _ in range(8)),)],
         "generate_until": [
-            (text(length), {"until": until, "max_gen_toks": 12})
-            for length in (2, 4, 8, 30)
-            for until in (["\n", "e"], [], ["mb"])
+            (context, {"until": until, "max_gen_toks": 12})
+            for context in (text(2), text(4), text(8), " ".join(WORDS))
+            for until in ([" "], [], ["o", "m"])
         ],
     }
 
@@ -83,7 +83,7 @@ def test_the_harness_says_the_same_through_transformers(folder, asked):
     assert len({round(log_p, 2) for log_p, _ in found}) == len(found)
     found, expected = (ask(model, "generate_until", asked["generate_until"]) for model in (ours, theirs))
     assert found == expected
-    assert len(set(found)) > 6 and "" in {text[:0] for text in found}
+    assert len(set(found)) > 6
     theirs = HFLM(**options, add_bos_token=False)  # else BOS stands twice and is counted once
     found, expected = (ask(model, "loglikelihood_rolling", asked["loglikelihood_rolling"]) for model in (ours, theirs))
     np.testing.assert_allclose(found, expected, atol=1e-3, rtol=0)
@@ -103,9 +103,9 @@ class Killed(Exception):
 
 
 def test_a_run_that_was_killed_computes_nothing_twice_and_ends_the_same(folder, asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_model.scoring, "ROW_TOKENS", 64)
     whole = LanguageModel(str(folder / "hf"), batch_size=2)
     expected = {kind: ask(whole, kind, arguments) for kind, arguments in asked.items()}
-    monkeypatch.setattr(text_model.scoring, "ROW_TOKENS", 64)
     path, computed = tmp_path / "responses.jsonl", []
 
     def dies_after(function, count):
