@@ -208,13 +208,21 @@ def _set_model(config: ConfigDict) -> None:
             max_length=131072,  # only recorded in config.json of an export
             initializer_range=0.02,
             compute_dtype="bfloat16",
-            remat="full",  # none: save everything; dots: save matmul outputs; full: save layer inputs only
+            # What the backward pass finds saved. full: layer inputs only; attention, qkv, minimal: more of what
+            # matmuls and the kernel compute; none: everything. See REMAT_SAVES in model.py.
+            remat="full",
+            attention="auto",  # splash: the Pallas kernel for TPUs; xla; auto: by platform
         )
     )
 
 
 def _set_training(config: ConfigDict) -> None:
-    config.loss = ConfigDict(dict(chunk_length=512))  # positions of each row whose logits exist at one time
+    config.loss = ConfigDict(
+        dict(
+            chunk_length=512,  # positions of each row whose logits exist at one time
+            z_loss=0.0,  # weight of log(Z)^2, which keeps logits small; 1e-4 where it is used
+        )
+    )
     config.sharding = ConfigDict(
         dict(
             data=1,

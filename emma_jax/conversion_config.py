@@ -68,7 +68,13 @@ def to_model(config_json: Mapping[str, Any]) -> dict[str, Any]:
         )
     half = filled.get("dtype", filled.get("torch_dtype")) == "bfloat16"
     # Rematerialisation is no property of a model; a run that trains sets its own.
-    return {**model, **_rope(filled), "compute_dtype": "bfloat16" if half else "float32", "remat": "none"}
+    return {
+        **model,
+        **_rope(filled),
+        "compute_dtype": "bfloat16" if half else "float32",
+        "remat": "none",
+        "attention": "auto",
+    }
 
 
 def from_model(model: Mapping[str, Any], dtype: str, token_ids: Mapping[str, int | None]) -> dict[str, Any]:

@@ -12,15 +12,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
-from emma_jax.attention import attention, branch_mask, cached_attention, document_mask, recent_mask
+from emma_jax.attention import (
+    branch_mask,
+    cached_attention,
+    document_starts,
+    recent_mask,
+    rope_turns,
+    rotate,
+    self_attention,
+)
 from emma_jax.sharding import constrain
 
 HIDDEN_AXES = ("batch", "length", "activation")
-REMAT_POLICIES = {
-    "none": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
+# What the backward pass finds saved of each layer, besides its input; the rest it computes again.
+REMAT_SAVES = {
+    "full": (),
+    "attention": ("attention",),
+    "qkv": ("query", "key", "value", "attention"),
+    "minimal": ("query", "key", "value", "attention", "attention_residual", "gate", "up"),
+    "none": None,  # everything is saved
 }
 
 Params = dict[str, "jax.Array | Params"]
@@ -61,14 +73,6 @@ def rope_frequencies(config) -> np.ndarray:
     return (1 - kept) * frequencies / np.float32(config.rope_scaling_factor) + kept * frequencies
 
 
-def rotate(x_BLHC: jax.Array, angles_BLc: jax.Array) -> jax.Array:
-    """`x` with channel pairs (c, c + C / 2) rotated by `angles_BLc`: the half-split form of Hugging Face's weights."""
-    cos_BL1c, sin_BL1c = jnp.cos(angles_BLc)[:, :, None], jnp.sin(angles_BLc)[:, :, None]
-    first, second = jnp.split(x_BLHC.astype(jnp.float32), 2, axis=-1)
-    rotated = [first * cos_BL1c - second * sin_BL1c, second * cos_BL1c + first * sin_BL1c]
-    return jnp.concatenate(rotated, axis=-1).astype(x_BLHC.dtype)
-
-
 class Attention(nnx.Module):
     """Grouped-query self-attention with rotary positions."""
 
@@ -79,21 +83,23 @@ class Attention(nnx.Module):
         self.key = _param(rngs, config, (D, K, C), ("embed", "kv_heads", "head_dim"))
         self.value = _param(rngs, config, (D, K, C), ("embed", "kv_heads", "head_dim"))
         self.output = _param(rngs, config, (H, C, D), ("heads", "head_dim", "embed"), residual_scale)
+        self.implementation = config.attention
 
-    def __call__(self, x_BLD, angles_BLc, mask_BLS, cache):
+    def __call__(self, x_BLD, turns, starts_BL, mask_BLS, cache):
         dtype = x_BLD.dtype
-        q_BLHC = rotate(jnp.einsum("BLD,DHC->BLHC", x_BLD, self.query[...].astype(dtype)), angles_BLc)
-        k_BSKC = rotate(jnp.einsum("BLD,DKC->BLKC", x_BLD, self.key[...].astype(dtype)), angles_BLc)
-        v_BSKC = jnp.einsum("BLD,DKC->BLKC", x_BLD, self.value[...].astype(dtype))
-        if cache is not None:
-            new = {"key": jnp.swapaxes(k_BSKC, 1, 2), "value": jnp.swapaxes(v_BSKC, 1, 2)}
-            if "recent" in cache:
-                at = (0, 0, cache["num_recent"], 0)
-                new = {name: jax.lax.dynamic_update_slice(cache["recent"][name], new[name], at) for name in new}
-            out_BLHC = cached_attention(q_BLHC, new, cache, cache["lengths_B"], mask_BLS)
-            return jnp.einsum("BLHC,HCD->BLD", out_BLHC, self.output[...].astype(dtype)), new
-        out_BLHC = attention(q_BLHC, k_BSKC, v_BSKC, mask_BLS)
-        return jnp.einsum("BLHC,HCD->BLD", out_BLHC, self.output[...].astype(dtype)), cache
+        q_BLHC = checkpoint_name(jnp.einsum("BLD,DHC->BLHC", x_BLD, self.query[...].astype(dtype)), "query")
+        k_BSKC = checkpoint_name(jnp.einsum("BLD,DKC->BLKC", x_BLD, self.key[...].astype(dtype)), "key")
+        v_BSKC = checkpoint_name(jnp.einsum("BLD,DKC->BLKC", x_BLD, self.value[...].astype(dtype)), "value")
+        if cache is None:
+            out_BLHC = self_attention(q_BLHC, k_BSKC, v_BSKC, turns, starts_BL, self.implementation)
+            return jnp.einsum("BLHC,HCD->BLD", out_BLHC, self.output[...].astype(dtype)), None
+        q_BLHC, k_BSKC = rotate(q_BLHC, turns), rotate(k_BSKC, turns)
+        new = {"key": jnp.swapaxes(k_BSKC, 1, 2), "value": jnp.swapaxes(v_BSKC, 1, 2)}
+        if "recent" in cache:
+            at = (0, 0, cache["num_recent"], 0)
+            new = {name: jax.lax.dynamic_update_slice(cache["recent"][name], new[name], at) for name in new}
+        out_BLHC = cached_attention(q_BLHC, new, cache, cache["lengths_B"], mask_BLS)
+        return jnp.einsum("BLHC,HCD->BLD", out_BLHC, self.output[...].astype(dtype)), new
 
 
 class Mlp(nnx.Module):
@@ -107,8 +113,9 @@ class Mlp(nnx.Module):
 
     def __call__(self, x_BLD):
         dtype = x_BLD.dtype
-        gate_BLF = jax.nn.silu(x_BLD @ self.gate[...].astype(dtype))
-        return (gate_BLF * (x_BLD @ self.up[...].astype(dtype))) @ self.down[...].astype(dtype)
+        gate_BLF = checkpoint_name(x_BLD @ self.gate[...].astype(dtype), "gate")
+        up_BLF = checkpoint_name(x_BLD @ self.up[...].astype(dtype), "up")
+        return (jax.nn.silu(gate_BLF) * up_BLF) @ self.down[...].astype(dtype)
 
 
 class Layer(nnx.Module):
@@ -121,10 +128,10 @@ class Layer(nnx.Module):
         self.mlp_norm = _norm_scale(config.model_dim)
         self.mlp = Mlp(config, rngs)
 
-    def __call__(self, x_BLD, angles_BLc, mask_BLS, cache=None):
+    def __call__(self, x_BLD, turns, starts_BL, mask_BLS, cache=None):
         normed_BLD = rms_norm(x_BLD, self.attention_norm[...], self.epsilon)
-        out_BLD, cache = self.attention(normed_BLD, angles_BLc, mask_BLS, cache)
-        x_BLD = constrain(x_BLD + out_BLD, HIDDEN_AXES)
+        out_BLD, cache = self.attention(normed_BLD, turns, starts_BL, mask_BLS, cache)
+        x_BLD = checkpoint_name(constrain(x_BLD + out_BLD, HIDDEN_AXES), "attention_residual")
         x_BLD = x_BLD + self.mlp(rms_norm(x_BLD, self.mlp_norm[...], self.epsilon))
         return constrain(x_BLD, HIDDEN_AXES), cache
 
@@ -135,6 +142,8 @@ class Llama(nnx.Module):
     def __init__(self, config, rngs: nnx.Rngs):
         self.dtype = jnp.dtype(config.compute_dtype)
         self.epsilon = config.norm_epsilon
+        if config.remat not in REMAT_SAVES:
+            raise ValueError(f"model.remat is {config.remat!r}; known are {', '.join(REMAT_SAVES)}")
         self.remat = config.remat
         self.frequencies = nnx.static(tuple(rope_frequencies(config).tolist()))
         self.embedding = _param(rngs, config, (config.vocab_size, config.model_dim), ("vocab", "embed"))
@@ -153,10 +162,11 @@ class Llama(nnx.Module):
         then branches (`attention.branch_mask`). The cache that is returned holds key and value of the new tokens only,
         each [N, B, K, L, C]; the one given is as it was, so that no pass over the layers copies it.
         """
-        x_BLD = constrain(self.embedding[...].astype(self.dtype)[tokens_BL], HIDDEN_AXES)
-        angles_BLc = positions_BL[:, :, None].astype(jnp.float32) * jnp.asarray(self.frequencies)
+        x_BLD = self.embed(tokens_BL)
+        turns = rope_turns(positions_BL, self.frequencies)
+        starts_BL, mask_BLS = None, None
         if cache is None:
-            mask_BLS = document_mask(segments_BL)
+            starts_BL = document_starts(segments_BL)
         else:
             rest = {name: cache[name] for name in ("lengths_B", "num_recent") if name in cache}
             cache = {name: array for name, array in cache.items() if name not in rest}
@@ -169,12 +179,23 @@ class Llama(nnx.Module):
         def apply(x_BLD, layer_and_cache):
             layer, cache = layer_and_cache
             cache = cache and {**cache, **rest}
-            return nnx.merge(graph, layer)(x_BLD, angles_BLc, mask_BLS, cache)
+            return nnx.merge(graph, layer)(x_BLD, turns, starts_BL, mask_BLS, cache)
 
         if self.remat != "none":
-            apply = jax.checkpoint(apply, policy=REMAT_POLICIES[self.remat], prevent_cse=False)
+            policy = jax.checkpoint_policies.save_only_these_names(*REMAT_SAVES[self.remat])
+            apply = jax.checkpoint(apply, policy=policy, prevent_cse=False)
         x_BLD, cache = jax.lax.scan(apply, x_BLD, (layers, cache))
         return rms_norm(x_BLD, self.final_norm[...], self.epsilon), cache
+
+    def embed(self, tokens_BL):
+        """x_BLD in compute dtype. Rows are looked up, and their gradients added, in the dtype of the parameter.
+
+        Each device looks up its part of the model dim for all tokens, then they exchange: what travels is of the size
+        of the activations, not of the table.
+        """
+        part_BLD = constrain(self.embedding[...], ("vocab", "embed"))[constrain(tokens_BL, (None, None))]
+        part_BLD = constrain(part_BLD.astype(self.dtype), (None, None, "embed"))
+        return constrain(part_BLD, HIDDEN_AXES)
 
     def head_matrix(self):
         """head_DV in compute dtype: the transposed embedding when tied."""
@@ -201,6 +222,17 @@ def abstract(config) -> tuple[nnx.GraphDef, Params, Params]:
 def initialize(config, key: jax.Array) -> Params:
     """Random float32 parameters; residual outputs are scaled by 1 / sqrt(2 N)."""
     return nnx.to_pure_dict(nnx.state(Llama(config, nnx.Rngs(params=key))))
+
+
+def for_compute(config, params: Params) -> Params:
+    """`params` as a step computes with them: matrices are cast once to compute dtype.
+
+    The embedding and the norms' scales stay in float32, so that their gradients are summed in it.
+    """
+    dtype = jnp.dtype(config.compute_dtype)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: x if path[-1].key.endswith(("embedding", "norm")) else x.astype(dtype), params
+    )
 
 
 def make_cache(config, batch: int, length: int) -> dict[str, jax.Array]:

@@ -60,7 +60,8 @@ def build(config, mesh: Mesh) -> Program:
         return hidden_BLD, llama.head_matrix(), batch["targets"], (batch["segments"] > 0).astype(jnp.float32)
 
     def mean_loss(params, batch, num_tokens):
-        return loss.cross_entropy(*apply(params, batch), chunk_length) / num_tokens
+        sums = loss.cross_entropy(*apply(params, batch), chunk_length, config.loss.z_loss)
+        return tuple(total / num_tokens for total in sums)
 
     def init(key):
         params = model.initialize(config.model, key)
@@ -68,9 +69,11 @@ def build(config, mesh: Mesh) -> Program:
 
     def step(state, batch):
         num_tokens = jnp.sum(batch["segments"] > 0).astype(jnp.float32)
-        total, gradients = _accumulate(
-            lambda part: jax.value_and_grad(mean_loss)(state.params, part, num_tokens), batch, microbatches
+        params = model.for_compute(config.model, state.params)
+        (_, total), gradients = _accumulate(
+            lambda part: jax.value_and_grad(mean_loss, has_aux=True)(params, part, num_tokens), batch, microbatches
         )
+        gradients = jax.tree.map(lambda x: x.astype(jnp.float32), gradients)
         updates, optimizer_state = transform.update(gradients, state.optimizer, state.params)
         metrics = {
             "loss": total,
@@ -148,7 +151,7 @@ def _accumulate(value_and_gradients, batch: Batch, microbatches: int):
     # Strided, so that a part takes the same number of rows from every device.
     parts = {name: jnp.moveaxis(x.reshape(-1, microbatches, x.shape[1]), 1, 0) for name, x in batch.items()}
     first = jax.tree.map(lambda x: x[0], parts)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(value_and_gradients, first))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(value_and_gradients, first))
 
     def add(total, part):
         return jax.tree.map(jnp.add, total, value_and_gradients(part)), None

@@ -7,7 +7,7 @@ word is split over. It knows nothing of models, only of names and shapes.
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -16,7 +16,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 MESH_AXES = ("data", "fsdp", "tensor")
 
 # Every logical axis has a rule; one that is missing here is an error, not silently replicated.
-RULES: dict[str, str | tuple[str, ...] | None] = {
+RULES: dict[str | None, str | tuple[str, ...] | None] = {
+    None: None,  # a dim that is not split, whatever it is
     "batch": ("data", "fsdp"),
     "length": None,
     "activation": None,  # the model dimension of activations: only weights are split over fsdp
@@ -71,7 +72,7 @@ def spec(logical_axes: Sequence[str]) -> PartitionSpec:
     """
     for axis in logical_axes:
         if axis not in RULES:
-            raise ValueError(f"logical axis {axis!r} has no rule; known are {', '.join(RULES)}")
+            raise ValueError(f"logical axis {axis!r} has no rule; known are {', '.join(filter(None, RULES))}")
     rules = [RULES[axis] for axis in logical_axes]
     used = [name for rule in rules if rule for name in ((rule,) if isinstance(rule, str) else rule)]
     if len(used) != len(set(used)):
@@ -112,6 +113,35 @@ def constrain(x: jax.Array, logical_axes: Sequence[str]) -> jax.Array:
     """`x`, laid out by its logical axes on the mesh in use; unchanged where none is."""
     mesh = _mesh.get()
     return x if mesh is None else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec(logical_axes)))
+
+
+def platform() -> str:
+    """The platform of the mesh in use, which may be described only, or the default one: cpu, gpu or tpu."""
+    mesh = _mesh.get()
+    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+
+
+def num_shards(logical_axis: str) -> int:
+    """Into how many parts the mesh in use splits a dim; 1 without a mesh."""
+    mesh, rule = _mesh.get(), RULES[logical_axis]
+    axes = (rule,) if isinstance(rule, str) else rule or ()
+    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in axes)
+
+
+def per_shard(function: Callable, in_axes: Sequence, out_axes) -> Callable:
+    """`function`, applied on each device to its shards of arrays with these logical axes; as it is without a mesh.
+
+    `out_axes` is a tuple of names, or a tree of them like the output.
+    """
+    mesh = _mesh.get()
+    if mesh is None:
+        return function
+    in_specs, out_specs = jax.tree.map(spec, (tuple(in_axes), out_axes), is_leaf=_is_axes)
+    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
+def _is_axes(axes) -> bool:
+    return isinstance(axes, tuple) and all(axis is None or isinstance(axis, str) for axis in axes)
 
 
 def host_block(rows_sharding: NamedSharding, rows: int) -> tuple[int, int]:

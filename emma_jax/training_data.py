@@ -13,7 +13,13 @@ from emma_jax import composition, input_pipeline, packing, reference_loss, shard
 from emma_jax.checkpoint import Metadata
 from emma_jax.program import Program
 
-FREE_MODEL_KEYS = ("remat", "compute_dtype", "initializer_range", "max_length")  # not of the function that is learnt
+FREE_MODEL_KEYS = (
+    "remat",
+    "attention",
+    "compute_dtype",
+    "initializer_range",
+    "max_length",
+)  # not of the function that is learnt
 SCALING_KEYS = ("rope_low_frequency_factor", "rope_high_frequency_factor", "rope_original_length")
 
 

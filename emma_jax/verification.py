@@ -16,7 +16,7 @@ from emma_jax.logit_comparison import Logits
 from emma_jax.tokenizer import Tokenizer
 
 # Of what does not change the function: how it is computed here, and how other weights would be drawn.
-FREE_KEYS = ("compute_dtype", "remat", "initializer_range")
+FREE_KEYS = ("compute_dtype", "remat", "attention", "initializer_range")
 EQUAL_BYTES = 2**22  # compared at a time
 
 

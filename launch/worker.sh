@@ -31,6 +31,9 @@ run() {
     exit 1
   fi
   mkdir -p "$logs"
+  # The flags recommended for this TPU, after which come those that are set here, and win.
+  LIBTPU_INIT_ARGS="$(PATH="$PWD/.venv/bin:$PATH" python -m emma_jax.tpu_topology) ${LIBTPU_INIT_ARGS:-}"
+  export LIBTPU_INIT_ARGS
   log="$logs/run-$(date -u +%Y%m%d-%H%M%S).log"
   ln -sfn "$log" "$logs/run.log"
   # A session of its own: the end of the connection that started it does not reach it, and stop reaches all of it. The

@@ -74,7 +74,7 @@ def test_microbatches_change_nothing_but_rounding(tiny_config, one_device_mesh, 
     np.testing.assert_allclose(losses, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("remat", ["dots", "full"])
+@pytest.mark.parametrize("remat", ["full", "attention", "qkv", "minimal"])
 def test_remat_changes_nothing_but_rounding(tiny_config, one_device_mesh, random_batch, remat):
     batches = [random_batch(seed) for seed in range(5)]
     expected, _ = run(tiny_config, one_device_mesh, batches)

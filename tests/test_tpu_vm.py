@@ -95,9 +95,9 @@ def test_delete_asks(tmp_path, answer, status, called):
 def worker(tmp_path):
     """A function that runs launch/worker.sh in an empty home; what still runs at the end is stopped."""
 
-    def call(*arguments):
+    def call(*arguments, **variables):
         command = ["bash", str(ROOT / "launch" / "worker.sh"), *arguments]
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **variables}
         return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
     yield call
@@ -133,6 +133,12 @@ def test_a_run_that_fails_at_once_says_so(worker):
     assert failed.returncode == 1
     assert failed.stderr == "error: config key train.step is not known\nended with exit status 2\n"
     assert worker("run", "true").returncode == 0
+
+
+def test_flags_of_the_compiler_come_before_those_that_are_set(worker, tmp_path):
+    assert worker("run", "printenv", "LIBTPU_INIT_ARGS", LIBTPU_INIT_ARGS="--mine=1").returncode == 0
+    flags, _ = (tmp_path / "emma_jax_logs" / "run.log").read_text().splitlines()
+    assert flags.split() == ["--mine=1"]  # this machine has no TPU
 
 
 def test_the_worker_names_its_verbs(worker):
