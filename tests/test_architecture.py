@@ -69,6 +69,7 @@ LAYERS = [
         "tpu_topology",
         "hlo_text",
         "kernel_flops",
+        "model_flops",
         "optimizer",
         "checkpoint",
         "tokenizer",
