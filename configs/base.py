@@ -262,7 +262,7 @@ def _set_training(config: ConfigDict) -> None:
             sentences_per_direction=100,
             texts_per_language=100,  # of the held-out text, for bits per byte
             row_length=2048,  # tokens; a sentence that is longer with its source is left out and counted
-            batch_rows=16,
+            slots=16,  # texts that are generated at a time
             num_samples=5,  # sample translations
             max_new_tokens=128,
         )

@@ -63,5 +63,5 @@ def get_config(arm: str = "bilingual"):
     config.train.update(validate_every_steps=80, validation_batch_rows=32)
     config.checkpoint.save_every_steps = 40
     config.loss.chunk_length = 64
-    config.evaluation.update(sentences_per_direction=16, row_length=256, batch_rows=16, max_new_tokens=48)
+    config.evaluation.update(sentences_per_direction=16, row_length=256, max_new_tokens=48)
     return config

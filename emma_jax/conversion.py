@@ -6,6 +6,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import jax
 import ml_dtypes
@@ -23,9 +24,11 @@ from emma_jax import (
     model_card,
     program,
     safetensors_folder,
+    sharding,
     tokenizer,
 )
 from emma_jax.checkpoint import Checkpoints, Metadata
+from emma_jax.responses import digest
 from emma_jax.safetensors_folder import Reader
 from emma_jax.tokenizer import Tokenizer
 
@@ -47,16 +50,54 @@ def load_model(folder: str, mesh: Mesh) -> LoadedModel:
 
     Raises ValueError if it is neither, or holds no complete model.
     """
+    return _load(folder, lambda config: program.abstract_params(config, mesh))
+
+
+def load_for_inference(folder: str) -> LoadedModel:
+    """`load_model` on all devices, in the dtype in which the model computes, which its layers would round to anyway."""
+
+    def abstract(config):
+        params = program.abstract_params(config, sharding.inference_mesh(config))
+        dtype = np.dtype(NUMPY_DTYPES[config.compute_dtype])
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding), params)
+
+    return _load(folder, abstract)
+
+
+def _load(folder: str, abstract: Callable[[ConfigDict], model.Params]) -> LoadedModel:
     name = os.path.basename(os.path.abspath(folder))
     if is_workdir(folder):
         workdir, config, checkpoints, step = open_workdir(folder)
-        params = checkpoints.restore_params(step, program.abstract_params(config, mesh))
+        params = checkpoints.restore_params(step, abstract(config))
         return LoadedModel(config, params, load_tokenizer(workdir / "tokenizer", config), name)
     if not (epath.Path(folder) / "config.json").exists():
         raise ValueError(f"{folder} holds no model: neither a folder 'checkpoints' nor a file config.json")
     config, reader = open_hf(folder)
-    params = conversion_stream.read_params(reader, config, program.abstract_params(config, mesh))
+    params = conversion_stream.read_params(reader, config, abstract(config))
     return LoadedModel(config, params, load_tokenizer(folder, config), name)
+
+
+def end_ids(folder: str) -> tuple[int, ...]:
+    """The ids that end a text according to the generation_config.json of `folder`, a workdir or a Hugging Face folder.
+
+    Models that follow instructions have several; where there is no such file, there is none.
+    """
+    ids = _generation_config(tokenizer_folder(folder)).get("eos_token_id")
+    return () if ids is None else tuple(ids) if isinstance(ids, list) else (ids,)
+
+
+def tokenizer_folder(folder: str) -> epath.Path:
+    """Where the tokenizer of a model is: in a workdir, or beside the weights."""
+    return epath.Path(split_step(folder)[0]) / "tokenizer" if is_workdir(folder) else epath.Path(folder)
+
+
+def files_fingerprint(folder: str) -> str:
+    """A hash of the names, sizes and times of a model's files: another checkpoint under the same name has another."""
+    root, step = split_step(folder)
+    root = epath.Path(root)
+    files = root.glob(f"checkpoints/{'*' if step is None else step}/*") if is_workdir(folder) else root.iterdir()
+    stats = ((str(file.relative_to(root)), file.stat()) for file in files)
+    return digest(sorted((name, stat.length, stat.mtime) for name, stat in stats if not stat.is_directory))
 
 
 def import_hf(source: str, workdir: str) -> None:

@@ -1,78 +1,133 @@
-"""Evaluation: `python -m emma_jax.evaluate --config=configs/quickstart.py --model=NAME=DIR,NAME=DIR --output=DIR`.
+"""Evaluation: `python -m emma_jax.evaluate --model=NAME=DIR,NAME=DIR --tasks=sib200,mgsm_direct --output=DIR`.
 
-Runs tasks on models and writes `results.jsonl` and `generations.jsonl` for `emma_jax.report`. A model and task that are
-there already, with the same texts and the same model files, are not run again. A new benchmark is a class of the shape
-`evaluation.task.Task` and a line in `TASKS`.
+Runs tasks on models and writes `results.jsonl`, `generations.jsonl` and `tables/*.csv`, by language and resource group.
+Tasks are the benchmarks of `evaluation.benchmarks`, through lm-evaluation-harness, and those of `TASKS`, which score
+the held-out text of the corpus of a `--config`; a new one of these is a class of the shape `evaluation.task.Task`.
+Nothing is computed twice: what a model has answered is kept in `responses/`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from absl import logging
 from etils import epath
 
 from emma_jax import command_line, conversion, manifest
-from emma_jax.evaluation import intrinsic, language_model, parallel, results, translation
+from emma_jax.evaluation import averages, intrinsic, parallel, results, translation
 from emma_jax.evaluation.task import Outcome, Task
+from emma_jax.evaluation.task_model import TaskModel
+from emma_jax.text_model import TextModel
 
 TASKS: dict[str, Callable[..., Task]] = {
+    intrinsic.BitsPerByte.name: intrinsic.BitsPerByte,
     intrinsic.TranslationGain.name: intrinsic.TranslationGain,
     translation.SampleTranslations.name: translation.SampleTranslations,
 }
 FLAGS = {
     "model": "what to evaluate: NAME=DIR,NAME=DIR, each a workdir, WORKDIR@STEP or a Hugging Face folder",
     "output": "folder for results.jsonl and generations.jsonl",
-    "tasks": f"which tasks, separated by commas; if left out: {','.join(TASKS)}",
+    "tasks": f"which tasks and benchmarks, separated by commas; if left out: {','.join(TASKS)}",
+    "languages": "of benchmarks, as xxx_Ssss, separated by commas; all if left out; source-target for a direction",
+    "data": "folder that holds a folder for each benchmark; the Hub if left out",
+    "limit": "how many items of a benchmark are asked in each language; all if left out",
 }
 
 
-def main(config, model: str, output: str, tasks: str = "") -> None:
-    """Evaluates each model on each task; raises ValueError before anything is loaded if a name or folder is wrong."""
+class Wanted(NamedTuple):
+    """What is to be run: `tasks` on the corpus, and `benchmarks` with data from `data`, of which `limit` items."""
+
+    tasks: list[Task]
+    benchmarks: list
+    data: str
+    limit: int
+
+
+def main(
+    config, model: str, output: str, tasks: str = "", languages: str = "", data: str = "", limit: str = ""
+) -> None:
+    """Evaluates each model on each task; raises ValueError before anything is loaded if a name or folder is wrong.
+
+    What fails later is told when the rest is done.
+    """
     if not model or not output:
         raise ValueError("which models, and where to? --model=NAME=DIR,NAME=DIR --output=DIR")
+    if limit and not limit.isdecimal():
+        raise ValueError(f"--limit is {limit!r}; expected a number of items")
     folders = results.named_folders(model)
     for folder in folders.values():
         if not epath.Path(conversion.split_step(folder)[0]).is_dir():
             raise ValueError(f"there is no model in {folder!r}: no such folder")
-    names = tasks.split(",") if tasks else list(TASKS)
-    if unknown := [name for name in names if name not in TASKS]:
-        raise ValueError(f"there is no task {unknown[0]!r}; there are {', '.join(TASKS)}")
-    corpus = manifest.load(config.corpus.folder)
-    chosen = [TASKS[name](config, corpus) for name in names]
-    loader = language_model.Loader(config)
+    wanted = choose(config, _split(tasks) or list(TASKS), _split(languages), data, int(limit or 0))
+    failures = []
     for name, folder in folders.items():
-        evaluate(name, folder, chosen, loader, output, config.seed)
+        try:
+            failures += evaluate(name, folder, wanted, config, output)
+        except (ValueError, OSError) as error:
+            if len(folders) == 1:
+                raise
+            logging.error("%s failed: %s", name, error)
+            failures.append(f"{name} ({error})")
+    averages.write(output, results.read_results(output))
+    if failures:
+        raise ValueError(f"the rest is done, but {len(failures)} failed: {'; '.join(failures)}")
 
 
-def evaluate(name: str, folder: str, tasks: list[Task], loader: language_model.Loader, output: str, seed: int) -> None:
-    """Runs those of `tasks` that are not done for the model in `folder`, called `name`, and writes their results."""
-    files = files_fingerprint(folder)
-    states = {task.name: parallel.digest([files, task.prompt_hash]) for task in tasks}
+def choose(config, names: Sequence[str], languages: Sequence[str], data: str, limit: int) -> Wanted:
+    """The tasks and benchmarks of `names`. Raises ValueError if there is none of a name, or not what it needs."""
+    own = [name for name in names if name in TASKS]
+    others = [name for name in names if name not in TASKS]
+    chosen = []
+    if others:
+        command_line.require_extra("eval", "lm_eval")
+        from emma_jax.evaluation import benchmarks  # only here: it needs the extra
+
+        if unknown := [name for name in others if name not in benchmarks.BENCHMARKS]:
+            raise ValueError(
+                f"there is no task {unknown[0]!r}; there are {', '.join(TASKS)}; and {', '.join(benchmarks.BENCHMARKS)}"
+            )
+        chosen = benchmarks.select(others, languages, data)
+    corpus = manifest.load(config.corpus.folder) if own else None
+    return Wanted([TASKS[name](config, corpus) for name in own], chosen, data, limit)
+
+
+def evaluate(name: str, folder: str, wanted: Wanted, config, output: str) -> list[str]:
+    """Runs what is not done for the model in `folder`, called `name`, writes its results, and returns what failed."""
+    files = conversion.files_fingerprint(folder)
+    states = {task.name: parallel.digest([files, task.prompt_hash]) for task in wanted.tasks}
     done = results.read_done(output).get(name, {})
-    pending = [task for task in tasks if done.get(task.name) != states[task.name]]
-    for task in tasks:
+    pending = [task for task in wanted.tasks if done.get(task.name) != states[task.name]]
+    for task in wanted.tasks:
         if task not in pending:
             logging.info("%s: %s is done already", name, task.name)
         elif task.name in done:
             logging.info("%s: %s was done with another model or other texts, and is done anew", name, task.name)
-    if not pending:
-        return
-    model = loader.load(name, folder)
+    if not pending and not wanted.benchmarks:
+        return []
+    model = TextModel(
+        folder, str(epath.Path(output) / "responses" / f"{name}.jsonl"), num_slots=config.evaluation.slots
+    )
+    model.name = name
     for task in pending:
         logging.info("%s: %s begins", name, task.name)
-        outcome = task.run(model)
-        _write(output, name, task, outcome, seed, states[task.name])
+        outcome = task.run(TaskModel(model, config.evaluation))
+        _write(output, name, task, outcome, config.seed, states[task.name])
+    return _run_benchmarks(name, folder, model, wanted, config.seed, output) if wanted.benchmarks else []
 
 
-def files_fingerprint(folder: str) -> str:
-    """A hash of the names, sizes and times of a model's files: another checkpoint under the same name has another."""
-    root, step = conversion.split_step(folder)
-    checkpoints = epath.Path(root) / "checkpoints"
-    if checkpoints.is_dir():
-        files = checkpoints.glob(f"{'*' if step is None else step}/*")
-    else:
-        files = epath.Path(folder).iterdir()
-    stats = ((str(file), file.stat()) for file in files)
-    return parallel.digest(sorted((name, stat.length, stat.mtime) for name, stat in stats if not stat.is_directory))
+def _run_benchmarks(name: str, folder: str, model: TextModel, wanted: Wanted, seed: int, output: str) -> list[str]:
+    from emma_jax.evaluation import harness, language_model  # only here: they need the extra
+
+    asked = language_model.LanguageModel(model, seed=seed)
+    metadata = {"data": wanted.data, "tokenizer": str(conversion.tokenizer_folder(folder))}
+    failures = []
+    for benchmark in dict.fromkeys(task.benchmark for task in wanted.benchmarks):
+        tasks = [task for task in wanted.benchmarks if task.benchmark == benchmark]
+        logging.info("%s: %s begins, %d tasks", name, benchmark, len(tasks))
+        rows, generations, failed = harness.run(name, asked, tasks, metadata, seed, wanted.limit)
+        results.update(output, rows, generations)
+        _tell(name, benchmark, rows)
+        failures += [f"{failure.task} of {failure.model} ({failure.reason})" for failure in failed]
+    return failures
 
 
 def _write(output: str, name: str, task: Task, outcome: Outcome, seed: int, state: str) -> None:
@@ -85,11 +140,18 @@ def _write(output: str, name: str, task: Task, outcome: Outcome, seed: int, stat
     ]  # fmt: skip
     generations = [results.Generation(name, task.name, *answer) for answer in outcome.answers]
     results.replace(output, name, task.name, rows, generations, state)
+    _tell(name, task.name, rows)
+
+
+def _tell(name: str, benchmark: str, rows: Sequence[results.Result]) -> None:
     for metric in dict.fromkeys(row.metric for row in rows):
         values = [row.value for row in rows if row.metric == metric]
-        mean = sum(values) / len(values)
-        logging.info("%s: %s %s: mean %.4f over %d", name, task.name, metric, mean, len(values))
+        logging.info("%s: %s %s: mean %.4f over %d", name, benchmark, metric, sum(values) / len(values), len(values))
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
 
 
 if __name__ == "__main__":
-    command_line.run(main, flag_help=FLAGS)
+    command_line.run(main, config="configs/evaluation.py", flag_help=FLAGS)

@@ -1,54 +1,61 @@
-"""Greedy continuations: `python -m emma_jax.generate --model=DIR --prompts=FILE --output=FILE`.
+"""Continuations: `python -m emma_jax.generate --model=DIR --prompts=FILE --output=generations.jsonl`.
 
 Prompts are the lines of a text file, or the objects with a key `prompt` of a .jsonl file, whose other keys are kept.
-The output has one JSON object a line with `model`, `prompt` and `output`. `decoding` does the work.
+The output has one JSON object a line with `model`, `prompt` and `output`. The likeliest ids are taken, or with a
+`--temperature` they are drawn. A run that was killed goes on where it stopped. `text_model` does the work.
 """
 
 import json
 import os
 import pathlib
-import time
 
+import jax
 from absl import logging
 
-from emma_jax import command_line, conversion, decoding, sharding
+from emma_jax import command_line
+from emma_jax.text_model import Prompt, TextModel
 
-BATCH_ROWS = 32
-MAX_NEW_TOKENS = "128"
+MAX_NEW_TOKENS = 128
 
 
-def main(model: str, prompts: str, output: str, max_new_tokens: str) -> None:
-    """Writes the continuation of each prompt; the output file appears when all are there."""
+def main(
+    model: str,
+    prompts: str,
+    output: str,
+    max_new_tokens: str = "",
+    temperature: str = "",
+    top_p: str = "",
+    seed: str = "",
+    stop: str = "",
+    slots: str = "",
+) -> None:
+    """Writes the continuation of each prompt, in their order; the output file appears when all are there."""
     if not (model and prompts and output):
         raise ValueError("generate needs --model=DIR, --prompts=FILE and --output=FILE")
-    max_new_tokens = max_new_tokens or MAX_NEW_TOKENS
-    if not max_new_tokens.isdecimal():
-        raise ValueError(f"--max_new_tokens is {max_new_tokens!r}; expected a number")
+    numbers = dict(max_new_tokens=max_new_tokens, seed=seed, slots=slots, temperature=temperature, top_p=top_p)
+    defaults = dict(max_new_tokens=MAX_NEW_TOKENS, seed=0, slots=0, temperature=0.0, top_p=1.0)
+    values = {name: _number(name, text, defaults[name]) for name, text in numbers.items()}
     records = read_prompts(prompts)
-    loaded = conversion.load_model(model, sharding.make_mesh(dict(data=1, fsdp=-1, tensor=1)))
-    if loaded.tokenizer is None:
-        raise ValueError(f"{model} has no tokenizer: text can neither be read nor written")
-    partial = f"{output}.partial"
-    start = time.monotonic()
-    with open(partial, "w", encoding="utf-8") as file:
-        for first in range(0, len(records), BATCH_ROWS):
-            batch = records[first : first + BATCH_ROWS]
-            texts = continuations(loaded, [record["prompt"] for record in batch], int(max_new_tokens))
-            for record, text in zip(batch, texts, strict=True):
-                file.write(json.dumps({**record, "model": loaded.name, "output": text}, ensure_ascii=False) + "\n")
-            done = first + len(batch)
-            rate = done / (time.monotonic() - start)
-            left = (len(records) - done) / rate
-            logging.info("%d of %d prompts, %.2f a second, %.0f seconds left", done, len(records), rate, left)
-    os.replace(partial, output)
-
-
-def continuations(loaded: conversion.LoadedModel, prompts: list[str], max_new_tokens: int) -> list[str]:
-    """What the model writes after each of `prompts`, each the beginning of a document."""
-    vocabulary = loaded.tokenizer
-    ids = [[vocabulary.bos_id, *prompt] for prompt in vocabulary.encode_batch(prompts)]
-    new = decoding.generate(loaded.config, loaded.params, ids, max_new_tokens, vocabulary.eos_id)
-    return [vocabulary.decode(ids) for ids in new]
+    stops = tuple(json.loads(f'"{text}"') for text in stop.split(",") if text)  # so that \n is the end of a line
+    wanted = [
+        Prompt(
+            record["prompt"], values["max_new_tokens"], stops, values["temperature"], values["top_p"],
+            values["seed"] + number,
+        )
+        for number, record in enumerate(records)
+    ]  # fmt: skip
+    under_way = f"{output}.partial"
+    text_model = TextModel(model, under_way, num_slots=values["slots"])
+    texts = text_model.complete(wanted)
+    if text_model.num_cut:
+        logging.info("the beginning of %d prompts was cut off: they are longer than the window", text_model.num_cut)
+    if jax.process_index() == 0:
+        with open(f"{output}.whole", "w", encoding="utf-8") as file:
+            for record, text in zip(records, texts, strict=True):
+                line = {**record, "model": text_model.name, "output": text}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        os.replace(f"{output}.whole", output)
+        pathlib.Path(under_way).unlink(missing_ok=True)
 
 
 def read_prompts(path: str) -> list[dict]:
@@ -72,6 +79,14 @@ def read_prompts(path: str) -> list[dict]:
     return records
 
 
+def _number(name: str, text: str, default: float) -> float:
+    """The number that a flag gives, of the kind of its default."""
+    try:
+        return type(default)(text) if text else default
+    except ValueError:
+        raise ValueError(f"--{name} is {text!r}; expected a number, such as {default}") from None
+
+
 if __name__ == "__main__":
     command_line.run(
         main,
@@ -81,5 +96,10 @@ if __name__ == "__main__":
             "prompts": "a text file with a prompt a line, or .jsonl with a key `prompt`",
             "output": "the .jsonl file to write",
             "max_new_tokens": f"longest continuation, {MAX_NEW_TOKENS} if not given",
+            "temperature": "0, if not given, takes the likeliest ids; otherwise they are drawn",
+            "top_p": "draw among the likeliest ids that have this probability together; 1 if not given",
+            "seed": "of the first prompt's draws, 0 if not given; each prompt has the next",
+            "stop": r"texts that end a continuation, separated by commas; \n is the end of a line",
+            "slots": "how many prompts are continued at a time",
         },
     )

@@ -14,7 +14,15 @@ import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from emma_jax.attention import attention, cache_mask, document_starts, rope_turns, rotate, self_attention
+from emma_jax.attention import (
+    branch_mask,
+    cached_attention,
+    document_starts,
+    recent_mask,
+    rope_turns,
+    rotate,
+    self_attention,
+)
 from emma_jax.sharding import constrain
 
 HIDDEN_AXES = ("batch", "length", "activation")
@@ -86,13 +94,12 @@ class Attention(nnx.Module):
             out_BLHC = self_attention(q_BLHC, k_BSKC, v_BSKC, turns, starts_BL, self.implementation)
             return jnp.einsum("BLHC,HCD->BLD", out_BLHC, self.output[...].astype(dtype)), None
         q_BLHC, k_BSKC = rotate(q_BLHC, turns), rotate(k_BSKC, turns)
-        if cache is not None:
-            rows_B1 = jnp.arange(x_BLD.shape[0])[:, None]
-            k_BSKC = cache["key"].at[rows_B1, cache["slots_BL"]].set(k_BSKC)
-            v_BSKC = cache["value"].at[rows_B1, cache["slots_BL"]].set(v_BSKC)
-            cache = {"key": k_BSKC, "value": v_BSKC}
-        out_BLHC = attention(q_BLHC, k_BSKC, v_BSKC, mask_BLS)
-        return jnp.einsum("BLHC,HCD->BLD", out_BLHC, self.output[...].astype(dtype)), cache
+        new = {"key": jnp.swapaxes(k_BSKC, 1, 2), "value": jnp.swapaxes(v_BSKC, 1, 2)}
+        if "recent" in cache:
+            at = (0, 0, cache["num_recent"], 0)
+            new = {name: jax.lax.dynamic_update_slice(cache["recent"][name], new[name], at) for name in new}
+        out_BLHC = cached_attention(q_BLHC, new, cache, cache["lengths_B"], mask_BLS)
+        return jnp.einsum("BLHC,HCD->BLD", out_BLHC, self.output[...].astype(dtype)), new
 
 
 class Mlp(nnx.Module):
@@ -150,18 +157,28 @@ class Llama(nnx.Module):
         """(hidden_BLD after the final norm, cache).
 
         Training and scoring give `segments_BL`: a token sees earlier tokens of its own document; 0 is padding.
-        Decoding gives `cache` (`make_cache`): keys and values are written to slot = position, and a token sees all
-        slots up to its own.
+        Decoding and scoring of continuations give `cache` (`make_cache`): key and value of earlier tokens, and
+        lengths_B, how many a row has. A token sees them all, and earlier ones of those given now: `segments_BL` are
+        then branches (`attention.branch_mask`). The cache that is returned holds key and value of the new tokens only,
+        each [N, B, K, L, C]; the one given is as it was, so that no pass over the layers copies it.
         """
         x_BLD = self.embed(tokens_BL)
         turns = rope_turns(positions_BL, self.frequencies)
-        starts_BL = None if segments_BL is None else document_starts(segments_BL)
-        mask_BLS = None if cache is None else cache_mask(positions_BL, cache["key"].shape[2])
+        starts_BL, mask_BLS = None, None
+        if cache is None:
+            starts_BL = document_starts(segments_BL)
+        else:
+            rest = {name: cache[name] for name in ("lengths_B", "num_recent") if name in cache}
+            cache = {name: array for name, array in cache.items() if name not in rest}
+            if "recent" in cache:
+                mask_BLS = recent_mask(cache["recent"]["key"].shape[3], rest["num_recent"])
+            else:
+                mask_BLS = branch_mask(segments_BL)
         graph, layers = nnx.split(self.layers)
 
         def apply(x_BLD, layer_and_cache):
             layer, cache = layer_and_cache
-            cache = cache and {**cache, "slots_BL": positions_BL}
+            cache = cache and {**cache, **rest}
             return nnx.merge(graph, layer)(x_BLD, turns, starts_BL, mask_BLS, cache)
 
         if self.remat != "none":
@@ -230,6 +247,7 @@ def training_flops(config, num_tokens: jax.Array, num_pairs: jax.Array) -> jax.A
 
 
 def make_cache(config, batch: int, length: int) -> dict[str, jax.Array]:
-    """An empty cache for `batch` rows of `length` positions: key and value, each [N, B, S, K, C]."""
-    shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)
-    return {name: jnp.zeros(shape, jnp.dtype(config.compute_dtype)) for name in ("key", "value")}
+    """An empty cache for `batch` rows of `length` tokens: key and value, each [N, B, K, S, C], and lengths_B, all 0."""
+    shape = (config.num_layers, batch, config.num_kv_heads, length, config.head_dim)
+    arrays = {name: jnp.zeros(shape, jnp.dtype(config.compute_dtype)) for name in ("key", "value")}
+    return {**arrays, "lengths_B": jnp.zeros(batch, jnp.int32)}

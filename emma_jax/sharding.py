@@ -50,6 +50,17 @@ def make_mesh(config, devices: Sequence[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
 
 
+def inference_mesh(config, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh on which a model of `config` (config.model) is run without training.
+
+    A step of decoding reads all weights for a few tokens, so no device should wait for those of others: weights are
+    split over as many devices as heads allow, and whatever devices remain hold copies for other rows.
+    """
+    devices = jax.devices() if devices is None else devices
+    tensor = math.gcd(len(devices), config.num_kv_heads, config.mlp_dim, config.vocab_size)
+    return make_mesh(dict(data=-1, fsdp=1, tensor=tensor), devices)
+
+
 def spec(logical_axes: Sequence[str]) -> PartitionSpec:
     """The partition of an array whose dims have these logical axes.
 

@@ -17,6 +17,7 @@ LAYERS = [
         "report",
         "hf",
         "generate",
+        "evaluation.__main__",
         "preflight",
         "train_tokenizer",
         "corpus.__main__",
@@ -30,6 +31,8 @@ LAYERS = [
         "record_reader",
         "conversion",
         "decoding",
+        "scoring",
+        "text_model",
         "validation",
         "corpus",
         "evaluation",
@@ -59,6 +62,7 @@ LAYERS = [
     {
         "model",
         "attention",
+        "sampling",
         "attention_kernel",
         "loss",
         "sharding",
@@ -73,7 +77,17 @@ LAYERS = [
         "paper_corpus",
         "store",
     },
-    {"packing", "shares", "exchange", "progress", "languages", "text_rates", "metric_writer", "command_line"},
+    {
+        "packing",
+        "shares",
+        "exchange",
+        "progress",
+        "languages",
+        "text_rates",
+        "metric_writer",
+        "command_line",
+        "responses",
+    },
 ]
 SOURCES = [*ROOT.glob("emma_jax/**/*.py"), *ROOT.glob("data_tasks/**/*.py"), *ROOT.glob("configs/*.py")]
 

@@ -39,7 +39,7 @@ def get_config(arm="bilingual"):
     config.train.update(steps=8, validate_every_steps=4, validation_batch_rows=8)
     config.train.base = "" if arm == "base" else "{root}/base_imported"
     config.checkpoint.save_every_steps = 4
-    config.evaluation.update(sentences_per_direction=3, row_length=64, batch_rows=8, max_new_tokens=8)
+    config.evaluation.update(sentences_per_direction=3, row_length=64, slots=8, max_new_tokens=8)
     return config
 """
 

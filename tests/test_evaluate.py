@@ -5,8 +5,8 @@ import json
 import pytest
 import tiny_evaluation
 
-from emma_jax import evaluate
-from emma_jax.evaluation import language_model, results, translation
+from emma_jax import conversion, evaluate, text_model
+from emma_jax.evaluation import results, translation
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def test_two_models_are_evaluated_once(run, config, tmp_path, caplog):
     rows = lines(tmp_path / "out" / results.RESULTS)
     fields = {"model", "benchmark", "language", "metric", "value", "n", "shots", "prompt_hash", "seed"}
     assert all(row.keys() == fields | {"harness_version"} for row in rows)
-    assert len(rows) == 2 * 6 * 4  # models, directions, metrics
-    assert {row["prompt_hash"] for row in rows if row["model"] == "one"} == {rows[-1]["prompt_hash"]}
+    assert len(rows) == 2 * (6 * 4 + 4)  # models, directions, metrics, languages
+    assert len({row["prompt_hash"] for row in rows}) == 2
     values = {(row["model"], row["language"], row["metric"]): row["value"] for row in rows}
     alone, given = (values["one", "eng_Latn-swh_Latn", f"bits_per_byte_{form}"] for form in ("alone", "given_source"))
     assert values["one", "eng_Latn-swh_Latn", "translation_gain"] == pytest.approx(1 - given / alone)
@@ -46,7 +46,7 @@ def test_two_models_are_evaluated_once(run, config, tmp_path, caplog):
     caplog.set_level("INFO", logger="absl")
     before = (tmp_path / "out" / results.RESULTS).read_bytes()
     run()
-    assert caplog.text.count("is done already") == 4
+    assert caplog.text.count("is done already") == 6
     assert "begins" not in caplog.text
 
     caplog.clear()
@@ -60,30 +60,21 @@ def test_two_models_are_evaluated_once(run, config, tmp_path, caplog):
 
 def test_another_checkpoint_under_the_same_name_is_another_model(config, tmp_path):
     tiny_evaluation.write_model(tmp_path / "model", config, seed=0)
-    before = evaluate.files_fingerprint(str(tmp_path / "model"))
-    assert evaluate.files_fingerprint(str(tmp_path / "model")) == before
+    before = conversion.files_fingerprint(str(tmp_path / "model"))
+    assert conversion.files_fingerprint(str(tmp_path / "model")) == before
     (tmp_path / "model" / "events").mkdir()
-    assert evaluate.files_fingerprint(str(tmp_path / "model")) == before
+    assert conversion.files_fingerprint(str(tmp_path / "model")) == before
     (tmp_path / "model" / "checkpoints" / "0" / "later").write_text("")
-    assert evaluate.files_fingerprint(str(tmp_path / "model")) != before
+    assert conversion.files_fingerprint(str(tmp_path / "model")) != before
 
 
 def test_an_answer_ends_at_its_line(config, tmp_path, monkeypatch):
     tiny_evaluation.write_model(tmp_path / "model", config, seed=0)
-    model = language_model.Loader(config).load("tiny", str(tmp_path / "model"))
-    encode = model.loaded.tokenizer.encode
-    answers = [encode(" mbwa wawili\n[English]: and"), encode(" mtu")]
-    monkeypatch.setattr(language_model.decoding, "generate", lambda *arguments: answers)
+    model = tiny_evaluation.load(config, tmp_path / "model")
+    encode = tiny_evaluation.write_tokenizer(tmp_path / "tokenizer").encode
+    answers = [(1, encode(" mtu")), (0, encode(" mbwa wawili\n[English]: and"))]
+    monkeypatch.setattr(text_model.decoding, "generate", lambda *arguments: answers)
     assert model.generate(["one", "two"]) == ["mbwa wawili", "mtu"]
-
-
-def test_models_of_one_architecture_are_compiled_once(config, tmp_path):
-    for seed, name in enumerate(("one", "two")):
-        tiny_evaluation.write_model(tmp_path / name, config, seed)
-    loader = language_model.Loader(config)
-    first, second = (loader.load(name, str(tmp_path / name)) for name in ("one", "two"))
-    assert first.program is second.program
-    assert first.loaded.params is not second.loaded.params
 
 
 def test_samples_are_of_as_many_scripts_as_there_are(config):
@@ -105,7 +96,7 @@ def test_samples_are_of_as_many_scripts_as_there_are(config):
         (
             "x=.",
             "translation_gain,flores",
-            "there is no task 'flores'; there are translation_gain, sample_translations",
+            "there is no task 'flores'; there are bits_per_byte, translation_gain, sample_translations; and sib200",
         ),
         ("one=", "", "'one=' is no model"),
     ],
@@ -129,7 +120,7 @@ def test_a_corpus_without_english_pairs_is_refused(config, tmp_path):
     evaluate.manifest.write(empty)
     config.corpus.folder = empty.folder
     with pytest.raises(ValueError, match="no held-out sentence pairs with English"):
-        evaluate.main(config, f"tiny={tmp_path}", str(tmp_path / "out"))
+        evaluate.main(config, f"tiny={tmp_path}", str(tmp_path / "out"), "translation_gain")
 
 
 def test_damaged_files_are_named(tmp_path):

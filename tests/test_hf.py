@@ -12,6 +12,7 @@ import random_model
 from random_model import model_config, needs_torch, parameters
 
 from emma_jax import conversion, decoding, generate, hf
+from emma_jax.text_model import Prompt, TextModel
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROMPTS = ["Hello,", "two\nlines and\u2028more", "x"]
@@ -57,7 +58,8 @@ def test_transformers_loads_the_folder_with_its_tokenizer_and_generates_the_same
     assert (vocabulary.bos_token_id, vocabulary.eos_token_id) == (ours.tokenizer.bos_id, ours.tokenizer.eos_id)
     assert theirs.generation_config.eos_token_id == ours.tokenizer.eos_id
     found = theirs.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=10)[0, len(prompt) :].tolist()
-    expected = decoding.generate(ours.config, ours.params, [prompt], 10, ours.tokenizer.eos_id)[0]
+    request = decoding.Request(prompt, 10)
+    [(_, expected)] = decoding.generate(ours.config, ours.params, [request], [ours.tokenizer.eos_id])
     assert found[: len(expected)] == expected
     assert len(found) == len(expected) or found[len(expected)] == ours.tokenizer.eos_id
 
@@ -72,10 +74,10 @@ def test_generate_writes_a_line_per_prompt(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
     assert [record["prompt"] for record in records] == PROMPTS
-    loaded = conversion.load_model(str(folder / "run"), random_model.mesh())
-    assert [record["output"] for record in records] == generate.continuations(loaded, PROMPTS, 6)
+    alone = TextModel(str(folder / "run"))
+    assert [record["output"] for record in records] == [alone.complete([Prompt(text, 6)])[0] for text in PROMPTS]
     assert {(record["model"], record["language"]) for record in records} == {("back", "eng_Latn")}
-    assert not (tmp_path / "out.jsonl.partial").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"prompts.jsonl", "out.jsonl"}
 
 
 def test_prompts_are_lines_or_objects(tmp_path):
@@ -116,7 +118,11 @@ def test_wrong_arguments(verb, flags, message):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [(dict(model=""), "generate needs --model=DIR"), (dict(max_new_tokens="many"), "--max_new_tokens is 'many'")],
+    [
+        (dict(model=""), "generate needs --model=DIR"),
+        (dict(max_new_tokens="many"), "--max_new_tokens is 'many'; expected a number, such as 128"),
+        (dict(temperature="hot"), "--temperature is 'hot'; expected a number, such as 0.0"),
+    ],
 )
 def test_wrong_arguments_of_generate(changes, message):
     with pytest.raises(ValueError, match=message):

@@ -13,7 +13,6 @@ from flax import nnx
 from data_tasks import rendering
 from emma_jax import model
 from emma_jax.evaluation import intrinsic, parallel
-from emma_jax.evaluation.language_model import Loader
 from emma_jax.evaluation.task import Request, split_at_space
 
 
@@ -53,13 +52,13 @@ def values(task, model):
     return {(m.language, m.metric): m.value for m in task.run(model).measures}
 
 
-def test_a_packed_score_is_the_score_of_the_sentence_alone(config, corpus, tmp_path):
+def test_a_score_is_that_of_the_sentence_alone(config, corpus, tmp_path):
     params = tiny_evaluation.write_model(tmp_path / "model", config, seed=1)
-    language_model = Loader(config).load("tiny", str(tmp_path / "model"))
+    language_model = tiny_evaluation.load(config, tmp_path / "model")
     task = intrinsic.TranslationGain(config, corpus)
     requests = [request for requests in task._requests for request in requests]
     llama = nnx.merge(model.abstract(config.model)[0], params)
-    vocabulary = language_model.loaded.tokenizer
+    vocabulary = tiny_evaluation.write_tokenizer(tmp_path / "tokenizer")
 
     @jax.jit
     def log_probabilities(tokens_1L):
@@ -82,8 +81,8 @@ def test_a_packed_score_is_the_score_of_the_sentence_alone(config, corpus, tmp_p
 def test_a_request_that_is_longer_than_a_row_is_nan_and_its_sentence_left_out(config, corpus, tmp_path):
     tiny_evaluation.write_model(tmp_path / "model", config, seed=1)
     config.evaluation.row_length = 40
-    language_model = Loader(config).load("tiny", str(tmp_path / "model"))
-    size = len(language_model.loaded.tokenizer.encode("x" * 40))
+    language_model = tiny_evaluation.load(config, tmp_path / "model")
+    size = len(tiny_evaluation.write_tokenizer(tmp_path / "tokenizer").encode("x" * 40))
     assert size == 40  # one id each: the row is just full
     scores = language_model.score([Request("", "x" * 40), Request("", "x" * 41), Request("", "x")])
     assert np.isfinite(scores).tolist() == [True, False, True]
@@ -150,7 +149,7 @@ def test_a_uniform_model_needs_eight_bits_in_every_language(config, corpus):
 def test_bits_per_byte_are_those_of_the_beginnings_of_texts(config, corpus, tmp_path):
     tiny_evaluation.write_model(tmp_path / "model", config, seed=1)
     config.evaluation.row_length = 8
-    model = Loader(config).load("tiny", str(tmp_path / "model"))
+    model = tiny_evaluation.load(config, tmp_path / "model")
     task = intrinsic.BitsPerByte(config, corpus)
     texts = [text for texts in task._texts.values() for text in texts]
     assert max(len(text.encode()) for text in texts) == 7

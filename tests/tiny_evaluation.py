@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 
 from emma_jax import languages, manifest, model, tokenizer
 from emma_jax.checkpoint import Checkpoints, Metadata
+from emma_jax.evaluation.task_model import TaskModel
+from emma_jax.text_model import TextModel
 
 ENGLISH = ("one man", "the two dogs", "three", "a fourth sentence", "and a fifth one")
 SENTENCES = {
@@ -57,11 +59,16 @@ def write_model(folder, config, seed: int):
     return params
 
 
+def load(config, folder) -> TaskModel:
+    """The model in `folder` as tasks see it."""
+    return TaskModel(TextModel(str(folder)), config.evaluation)
+
+
 def configure(config, folder):
     """Points a tiny config at the corpus in `folder` and makes evaluation small."""
     config.corpus.folder = str(folder)
     # Wide enough for random models to differ.
     config.model.update(vocab_size=400, initializer_range=0.3)
-    config.evaluation.update(sentences_per_direction=4, texts_per_language=4, row_length=96, batch_rows=8)
+    config.evaluation.update(sentences_per_direction=4, texts_per_language=4, row_length=96, slots=8)
     config.evaluation.update(max_new_tokens=6, num_samples=3)
     return config

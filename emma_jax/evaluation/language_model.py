@@ -1,138 +1,140 @@
-"""A loaded model as tasks see it: text in, log-probabilities or text out.
+"""Our model as lm-evaluation-harness knows models: `--model emma_jax --model_args pretrained=DIR`.
 
-Owns how requests become packed rows and come back as one number each. The arithmetic is `program.score`'s and
-`decoding`'s; what is asked, and what the answers mean, is the tasks'. It runs on the devices of one host.
+Owns how the harness's requests become pairs and prompts: by the rules of its own backend for transformers, so that both
+agree on what they are asked. The work is `text_model`'s.
+
+One rule differs: a rolling log-likelihood is of the text after one BOS. That backend puts two before it where the
+tokenizer adds one, and counts the second as text, unless it is told `add_bos_token=False`.
 """
 
-import dataclasses
-import itertools
-import json
-import math
-import time
-from collections.abc import Iterator, Sequence
+import collections
+from collections.abc import Sequence
+from typing import Any
 
-import jax
-import numpy as np
 from absl import logging
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from emma_jax import conversion, decoding, packing, sharding
-from emma_jax.evaluation.task import Request
-from emma_jax.program import Program, build
+from emma_jax.responses import digest
+from emma_jax.text_model import Pair, Prompt, TextModel
 
-SECONDS_BETWEEN_LINES = 10.0
-STOP = "\n"  # ends an answer, as it ends a line of a document
-
-
-class Loader:
-    """Opens models on the devices of this host; models of the same architecture share one compiled program."""
-
-    def __init__(self, config):
-        self._config = config
-        self._mesh = sharding.make_mesh(config.sharding)
-        self._programs: dict[str, Program] = {}
-
-    def load(self, name: str, folder: str) -> "LanguageModel":
-        """The model in `folder`, a workdir or a Hugging Face folder. Raises ValueError if it has no tokenizer."""
-        loaded = conversion.load_model(folder, self._mesh)
-        if loaded.tokenizer is None:
-            raise ValueError(f"{folder} has no tokenizer, so its model cannot be given text; export it with one")
-        architecture = json.dumps(loaded.config.to_dict(), sort_keys=True)
-        if architecture not in self._programs:
-            self._programs[architecture] = build(scoring_config(self._config, loaded.config), self._mesh)
-        return LanguageModel(name, loaded, self._programs[architecture], self._config.evaluation.max_new_tokens)
+NAME = "emma_jax"
+MAX_NEW_TOKENS = 256  # where a task does not say
+# What greedy decoding and drawing know of the options that transformers has; these values change nothing.
+IDLE_OPTIONS = dict(num_beams=1, top_k=0, repetition_penalty=1.0, typical_p=1.0, num_return_sequences=1, use_cache=True)
 
 
-def scoring_config(config, model_config):
-    """`config` with another model and the sizes of its section `evaluation`."""
-    scoring = config.copy_and_resolve_references()
-    with scoring.unlocked():
-        scoring.model = model_config
-    scoring.input_pipeline.batch_rows = config.evaluation.batch_rows
-    scoring.pack.row_length = config.evaluation.row_length
-    scoring.loss.chunk_length = math.gcd(config.loss.chunk_length, config.evaluation.row_length)
-    scoring.train.microbatches = 1
-    return scoring
+@register_model(NAME)
+class LanguageModel(LM):
+    """The model in the folder `pretrained`: a workdir, WORKDIR@STEP or a Hugging Face folder; or one that is loaded.
 
-
-@dataclasses.dataclass(frozen=True)
-class LanguageModel:
-    """A model with its tokenizer, on the devices; a `task.Model`."""
-
-    name: str
-    loaded: conversion.LoadedModel
-    program: Program
-    max_new_tokens: int
-
-    def score(self, requests: Sequence[Request]) -> np.ndarray:
-        """log p(target | context) in nats, float64 [len(requests)]; nan for a request longer than a row.
-
-        Context and target are tokenized apart. Each request is one document of a packed row, so none sees another.
-        """
-        batch_rows, length = self.program.batch["tokens"].shape
-        documents, context_sizes = self._documents(requests)
-        fitting = [(number, ids) for number, ids in enumerate(documents) if len(ids) <= length + 1]
-        rows = list(packing.best_fit(fitting, length, window=max(1, len(fitting))))
-        nats = np.full(len(requests), np.nan)
-        nats[[number for number, _ in fitting]] = 0.0
-        starts = range(0, len(rows), batch_rows)
-        for start in self._with_progress(starts, len(rows)):
-            batch = stack(rows[start : start + batch_rows], batch_rows, length)
-            logs_BL = np.asarray(self.program.score(self.loaded.params, self._place(batch)), np.float64)
-            # Position p predicts id p + 1, so the first target is predicted at the position of the last context id.
-            is_target_BL = (batch["tasks"] >= 0) & (batch["positions"] >= context_sizes[batch["tasks"]])
-            nats += np.bincount(batch["tasks"][is_target_BL], logs_BL[is_target_BL], minlength=len(requests))
-        return nats
-
-    def generate(self, prompts: Sequence[str]) -> list[str]:
-        """The line that the model writes after each prompt, greedily, without spaces around it."""
-        vocabulary = self.loaded.tokenizer
-        newline = vocabulary.encode(STOP)
-        stops = newline if len(newline) == 1 else ()
-        ids = [[vocabulary.bos_id, *prompt] for prompt in vocabulary.encode_batch(prompts)]
-        outputs = []
-        batch_rows = self.program.batch["tokens"].shape[0]
-        for start in self._with_progress(range(0, len(ids), batch_rows), len(ids)):
-            outputs += decoding.generate(
-                self.loaded.config,
-                self.loaded.params,
-                ids[start : start + batch_rows],
-                self.max_new_tokens,
-                vocabulary.eos_id,
-                stops,
-            )
-        # The newline may also be part of a longer token.
-        return [vocabulary.decode(output).partition(STOP)[0].strip() for output in outputs]
-
-    def _documents(self, requests: Sequence[Request]) -> tuple[list[list[int]], np.ndarray]:
-        """The ids of each request with BOS, and how many of them, BOS not counted, are context."""
-        vocabulary = self.loaded.tokenizer
-        texts = list(dict.fromkeys(itertools.chain.from_iterable(requests)))
-        ids = dict(zip(texts, vocabulary.encode_batch(texts), strict=True)) | {"": []}
-        documents = [[vocabulary.bos_id, *ids[context], *ids[target]] for context, target in requests]
-        return documents, np.array([len(ids[context]) for context, _ in requests])
-
-    def _place(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        return {name: jax.device_put(array, self.program.batch[name].sharding) for name, array in batch.items()}
-
-    def _with_progress(self, starts: range, total: int) -> Iterator[int]:
-        """`starts`, with a line about rate and estimate now and then."""
-        began = said = time.monotonic()
-        for start in starts:
-            now = time.monotonic()
-            if start and now - said >= SECONDS_BETWEEN_LINES:
-                rate, said = start / (now - began), now
-                left = (total - start) / rate
-                logging.info("%s: %d of %d rows, %.1f rows/s, %.0f s left", self.name, start, total, rate, left)
-            yield start
-
-
-def stack(rows: Sequence[packing.Row], batch_rows: int, length: int) -> dict[str, np.ndarray]:
-    """The arrays of a batch, int32 [batch_rows, length], filled up with empty rows.
-
-    >>> batch = stack([packing.join([(3, [1, 7, 2])])], batch_rows=2, length=3)
-    >>> batch["targets"].tolist(), batch["tasks"].tolist()
-    ([[7, 2, 0], [0, 0, 0]], [[3, 3, -1], [-1, -1, -1]])
+    `batch_size` is how many texts are generated at a time; `responses` a file in which what is finished is kept, so
+    that nothing is computed twice; `seed` that of what is drawn. What follows from a request, its repetition and the
+    seed does not depend on other requests. `max_batch_size` and `device` are the harness's, and mean nothing here.
     """
-    padded = [*rows, *([packing.empty_row()] * (batch_rows - len(rows)))]
-    arrays = [packing.model_arrays(row, length) for row in padded]
-    return {name: np.stack([array[name] for array in arrays]) for name in arrays[0]}
+
+    def __init__(
+        self,
+        pretrained: str | TextModel,
+        batch_size: int | str | None = None,
+        max_batch_size: int | None = None,
+        device: str | None = None,
+        max_length: int = 0,
+        responses: str = "",
+        seed: int = 0,
+        **unknown: Any,
+    ):
+        super().__init__()
+        if unknown:
+            raise ValueError(
+                f"the model {NAME} has no argument {min(unknown)!r}; it has pretrained, max_length, responses and seed"
+            )
+        num_slots = int(batch_size) if str(batch_size or "auto").isdecimal() else 0
+        is_loaded = isinstance(pretrained, TextModel)
+        self.text_model = pretrained if is_loaded else TextModel(pretrained, responses, int(max_length), num_slots)
+        self._seed = seed
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """(log p in nats, whether greedy decoding gives it) of each continuation after its context."""
+        texts = [split(*request.args) for request in requests]
+        ids = self.text_model.encode([text for context, target in texts for text in (context, context + target)])
+        bos_id = self.text_model.tokenizer.bos_id
+        pairs, groups = [], []
+        for (context, target), request in zip(texts, requests, strict=True):
+            before = ids[context]
+            pairs.append(Pair([bos_id, *before], ids[context + target][len(before) :]))
+            # Without a context, the choices of an item may still begin alike.
+            groups.append(tuple(before) or (request.task_name, request.doc_id))
+        scores = self._told(self.text_model.score(pairs, groups))
+        return [(score.log_probability, score.is_greedy) for score in scores]
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """log p in nats of each text after BOS; one that is longer than the window is scored in windows."""
+        ids = self.text_model.encode([request.args[0] for request in requests])
+        bos_id, max_length = self.text_model.tokenizer.bos_id, self.text_model.max_length
+        pairs, owners = [], []
+        for number, request in enumerate(requests):
+            for window in get_rolling_token_windows(ids[request.args[0]], bos_id, max_length, context_len=1):
+                pairs.append(Pair(*make_disjoint_window(window)))
+                owners.append(number)
+        totals = [0.0] * len(requests)
+        for number, score in zip(owners, self._told(self.text_model.score(pairs, range(len(pairs)))), strict=True):
+            totals[number] += score.log_probability
+        return totals
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """The text that follows each context, up to the first of its stops."""
+        seen: collections.Counter = collections.Counter()
+        prompts = []
+        for request in requests:
+            prompt = self._prompt(*request.args)
+            # A task may ask the same several times, for other draws.
+            draw = digest([self._seed, *prompt, seen[prompt]])
+            seen[prompt] += 1
+            prompts.append(prompt._replace(seed=int(draw[:8], 16) if prompt.temperature else 0))
+        return self._told(self.text_model.complete(prompts))
+
+    @property
+    def tokenizer_name(self) -> str:
+        """What the harness's caches of requests are told apart by."""
+        return self.text_model.tokenizer.fingerprint
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What the harness writes about the model beside its results."""
+        return {"model_name": self.text_model.name, "max_length": self.text_model.max_length, "seed": self._seed}
+
+    def _prompt(self, context: str, options: dict[str, Any]) -> Prompt:
+        options = dict(normalize_gen_kwargs(options, MAX_NEW_TOKENS))
+        until = options.pop("until", [])
+        stops = tuple(stop for stop in ([until] if isinstance(until, str) else until) if stop)
+        temperature = options.pop("temperature") if options.pop("do_sample", False) else 0.0
+        top_p = options.pop("top_p", 1.0) if temperature else 1.0
+        # The harness's backend refuses where there is no room for a prompt.
+        max_new_tokens = min(options.pop("max_gen_toks"), self.text_model.max_length // 2)
+        for name, value in options.items():
+            if name != "top_p" and IDLE_OPTIONS.get(name, not value) != value:
+                raise ValueError(f"{NAME} cannot generate with {name}={value!r}; it knows temperature and top_p")
+        return Prompt(context, max_new_tokens, stops, float(temperature), float(top_p))
+
+    def _told(self, answers: Sequence[Any]) -> Sequence[Any]:
+        """`answers`, after a word about what was cut off, which the user may not want."""
+        if self.text_model.num_cut:
+            logging.warning(
+                "%s: of %d requests the beginning was cut off: they are longer than the window of %d tokens",
+                self.text_model.name, self.text_model.num_cut, self.text_model.max_length,
+            )  # fmt: skip
+        self.text_model.num_cut = 0
+        return answers
+
+
+def split(context: str, continuation: str) -> tuple[str, str]:
+    """Context and continuation, where white space that ends the context goes to the continuation, as the harness does.
+
+    >>> split("Question: why?\\nAnswer: ", "so")
+    ('Question: why?\\nAnswer:', ' so')
+    """
+    stripped = context.rstrip()
+    return stripped, context[len(stripped) :] + continuation

@@ -4,7 +4,7 @@ Owns their schema, reading and writing. What is in them is the business of the t
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -82,13 +82,16 @@ def replace(
 
     `state` is an opaque word for what the rows depend on; `read_done` gives it back once all rows are written.
     """
-    for name, kind, rows in ((RESULTS, Result, results), (GENERATIONS, Generation, generations)):
-        path = epath.Path(folder) / name
-        kept = [row for row in _read(path, kind) if (row.model, row.benchmark) != (model, benchmark)]
-        _write(path, "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in [*kept, *rows]))
+    _replace(folder, results, generations, lambda row: (row.model, row.benchmark) == (model, benchmark))
     done = read_done(folder)
     done.setdefault(model, {})[benchmark] = state
     _write(epath.Path(folder) / DONE, json.dumps({"version": VERSION, "done": done}, indent=1) + "\n")
+
+
+def update(folder, results: Sequence[Result], generations: Sequence[Generation]) -> None:
+    """Puts rows in place of those in `folder` of the same model, benchmark and language; other rows stay."""
+    new = {row[:3] for row in results}
+    _replace(folder, results, generations, lambda row: row[:3] in new)
 
 
 def named_folders(text: str) -> dict[str, str]:
@@ -109,6 +112,13 @@ def named_folders(text: str) -> dict[str, str]:
             raise ValueError(f"two models are named {name!r}; give each a name of its own: NAME=DIR,NAME=DIR")
         folders[name] = folder
     return folders
+
+
+def _replace(folder, results, generations, is_old: Callable[[Result | Generation], bool]) -> None:
+    for name, kind, rows in ((RESULTS, Result, results), (GENERATIONS, Generation, generations)):
+        path = epath.Path(folder) / name
+        kept = [row for row in _read(path, kind) if not is_old(row)]
+        _write(path, "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in [*kept, *rows]))
 
 
 def _read(path: epath.Path, kind: type) -> list[Any]:
