@@ -130,7 +130,9 @@ def check_config(
 
 
 def _is_for_the_user(record) -> bool:
-    """Whether to print a log line: ours always, of a library errors, without their tracebacks."""
+    """Whether to print a log line: ours, and errors of libraries without their tracebacks; none after the last word."""
+    if _failed.is_set():
+        return False
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if record.pathname.startswith(ours + os.sep) and "site-packages" not in record.pathname:
         return True
@@ -242,7 +244,8 @@ def _leave_if_failed() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    # What libraries that were at work still say is of no use any more: neither logged nor printed.
     _failed.set()
-    sys.unraisablehook = threading.excepthook = lambda _: None  # of a library that goes on: this was the last word
+    sys.unraisablehook = threading.excepthook = lambda _: None
+    print(f"error: {message}", file=sys.stderr)
     sys.exit(USER_MISTAKE)
