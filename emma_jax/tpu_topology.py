@@ -40,6 +40,9 @@ _V5E_FLAGS = {
     "xla_enable_async_all_gather": "true",
     "xla_enable_async_all_reduce": "true",
 }
+# What a fusion may have of a core's fast memory, which is 64 MiB on v5p and 128 MiB on v6e. The default, 16 MiB, makes
+# tiles so small that matmuls of the size of an 8B model reach 84% of peak; with three quarters it is 96%.
+_VMEM_FLAG = "xla_tpu_scoped_vmem_limit_kib"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +81,12 @@ GENERATIONS = {
             "v5e", "v5e", "default", 2, 197e12, 1.5e9, int(15.75 * GIB), 8.1e11, 4.5e10, "0x0063", _V5E_FLAGS
         ),
         Generation(
-            "v5p", "v5", "megacore", 3, 459e12, 1.75e9, int(95.74 * GIB), 2.765e12, 9e10, "0x0062", {}
+            "v5p", "v5", "megacore", 3, 459e12, 1.75e9, int(95.74 * GIB), 2.765e12, 9e10, "0x0062",
+            {_VMEM_FLAG: "49152"},
         ),
         Generation(
-            "v6e", "v6e", "default", 2, 918e12, 1.75e9, int(31.25 * GIB), 1.64e12, 9e10, "0x006f", {}
+            "v6e", "v6e", "default", 2, 918e12, 1.75e9, int(31.25 * GIB), 1.64e12, 9e10, "0x006f",
+            {_VMEM_FLAG: "98304"},
         ),
     )
 }  # fmt: skip
