@@ -115,6 +115,15 @@ def read(benchmark, language, split):
     return table.to_dict("records")
 
 
+@pytest.mark.parametrize("named", ["{}", "{}@40", "{}/tokenizer"])
+def test_the_tokenizer_of_a_workdir_is_found(tmp_path, named):
+    (tmp_path / "run" / "tokenizer").mkdir(parents=True)
+    write_tokenizer(tmp_path / "run" / "tokenizer", 258)
+    rows = [{"category": "travel", "text": "one"}] * 3
+    metadata = {"pretrained": named.format(tmp_path / "run")}
+    assert topics._dataset(topics.SIB200, "paper", rows, rows[:1], metadata)["test"][0]["choices"][0] == "l"
+
+
 def test_labels_that_end_alike_are_the_last_of_the_alphabet(tmp_path):
     write_tokenizer(tmp_path, 258)
     rows = [{"category": "sports", "text": "one"}] * 3

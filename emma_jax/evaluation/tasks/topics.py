@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
+from etils import epath
 
 from emma_jax import tokenizer as tokenizers
 from emma_jax.evaluation.tasks import files
@@ -145,7 +146,10 @@ def _dataset(form: Form, rule: str, train, test, metadata: dict[str, Any]) -> di
 
 @functools.lru_cache(maxsize=16)
 def _pieces(labels: tuple[str, ...], folder: str) -> tuple[str, ...]:
-    return tuple(last_pieces(labels, tokenizers.load(folder).encode))
+    root = epath.Path(folder)
+    root = root if root.exists() else epath.Path(folder.rpartition("@")[0])  # WORKDIR@STEP
+    in_workdir = root / "tokenizer"
+    return tuple(last_pieces(labels, tokenizers.load(str(in_workdir if in_workdir.is_dir() else root)).encode))
 
 
 def _named(dataset: datasets.Dataset, column: str) -> list[dict[str, Any]]:
