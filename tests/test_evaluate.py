@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import huggingface_hub
 import pytest
 import tiny_evaluation
 
@@ -105,6 +106,20 @@ def test_samples_are_of_as_many_scripts_as_there_are(config):
 def test_what_is_refused_before_anything_is_loaded(config, tmp_path, models, tasks, complaint):
     with pytest.raises(ValueError, match=complaint):
         evaluate.main(config, models, str(tmp_path / "out"), tasks)
+
+
+def test_a_model_of_the_hub_is_fetched(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, allow_patterns: str(tmp_path / name))
+    assert evaluate.local_folder("some/model") == str(tmp_path / "some" / "model")
+
+    def fails(name, allow_patterns):
+        raise OSError("no such model\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
+    with pytest.raises(
+        ValueError, match="'some/model' is neither a folder nor a model that the Hub gives: no such mod"
+    ):
+        evaluate.local_folder("some/model")
 
 
 def test_a_model_without_tokenizer_is_refused(config, tmp_path):
