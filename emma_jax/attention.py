@@ -10,6 +10,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 
 from emma_jax import attention_kernel, sharding
 
+QUERY_BLOCK = 512  # of `cached_attention`
 IMPLEMENTATIONS = ("auto", "document", "splash", "xla")
 QUERY_AXES = ("batch", "length", "heads", "head_dim")
 KEY_AXES = ("batch", "length", "kv_heads", "head_dim")
@@ -63,8 +64,18 @@ def cached_attention(q_BLHC, new, old, lengths_B, mask_BLM) -> jax.Array:
     """Attention of new tokens over what is cached and over each other, as out_BLHC.
 
     `new` holds their keys and values, each [B, K, M, C]; `old` those of the cache, each [B, K, S, C], of which a row
-    sees the first `lengths_B`. What is masked cannot change a bit of the result.
+    sees the first `lengths_B`. What is masked cannot change a bit of the result. Of many queries some are computed at a
+    time, so that no scores of all of them are held.
     """
+    B, L, H, C = q_BLHC.shape
+    if L <= QUERY_BLOCK or L % QUERY_BLOCK:
+        return _cached_attention(q_BLHC, new, old, lengths_B, mask_BLM)
+    blocks = [jnp.moveaxis(x.reshape(B, -1, QUERY_BLOCK, *x.shape[2:]), 1, 0) for x in (q_BLHC, mask_BLM)]
+    out_nBlHC = jax.lax.map(lambda block: _cached_attention(block[0], new, old, lengths_B, block[1]), blocks)
+    return jnp.moveaxis(out_nBlHC, 0, 1).reshape(B, L, H, C)
+
+
+def _cached_attention(q_BLHC, new, old, lengths_B, mask_BLM):
     B, L, H, C = q_BLHC.shape
     S, K = old["key"].shape[2], new["key"].shape[1]
     q_BLKGC = q_BLHC.reshape(B, L, K, H // K, C)

@@ -6,6 +6,7 @@ the held-out text of the corpus of a `--config`; a new one of these is a class o
 Nothing is computed twice: what a model has answered is kept in `responses/`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,13 +25,16 @@ TASKS: dict[str, Callable[..., Task]] = {
     translation.SampleTranslations.name: translation.SampleTranslations,
 }
 FLAGS = {
-    "model": "what to evaluate: NAME=DIR,NAME=DIR, each a workdir, WORKDIR@STEP or a Hugging Face folder",
+    "model": "NAME=DIR,NAME=DIR, each a workdir, WORKDIR@STEP, a Hugging Face folder, or its name on the Hub",
     "output": "folder for results.jsonl and generations.jsonl",
     "tasks": f"which tasks and benchmarks, separated by commas; if left out: {','.join(TASKS)}",
     "languages": "of benchmarks, as xxx_Ssss, separated by commas; all if left out; source-target for a direction",
     "data": "folder that holds a folder for each benchmark; the Hub if left out",
     "limit": "how many items of a benchmark are asked in each language; all if left out",
 }
+
+
+HUB_FILES = ("*.json", "*.safetensors", "tokenizer.model", "*.jinja")
 
 
 class Wanted(NamedTuple):
@@ -53,10 +57,7 @@ def main(
         raise ValueError("which models, and where to? --model=NAME=DIR,NAME=DIR --output=DIR")
     if limit and not limit.isdecimal():
         raise ValueError(f"--limit is {limit!r}; expected a number of items")
-    folders = results.named_folders(model)
-    for folder in folders.values():
-        if not epath.Path(conversion.split_step(folder)[0]).is_dir():
-            raise ValueError(f"there is no model in {folder!r}: no such folder")
+    folders = {name: local_folder(folder) for name, folder in results.named_folders(model).items()}
     wanted = choose(config, _split(tasks) or list(TASKS), _split(languages), data, int(limit or 0))
     failures = []
     for name, folder in folders.items():
@@ -70,6 +71,22 @@ def main(
     averages.write(output, results.read_results(output))
     if failures:
         raise ValueError(f"the rest is done, but {len(failures)} failed: {'; '.join(failures)}")
+
+
+def local_folder(model: str) -> str:
+    """The folder of a model, fetched from the Hub if it is named as there; raises ValueError if it is nowhere."""
+    if epath.Path(conversion.split_step(model)[0]).is_dir():
+        return model
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", model):
+        raise ValueError(f"there is no model in {model!r}: no such folder")
+    command_line.require_extra("eval", "huggingface_hub")
+    import huggingface_hub  # only here: it belongs to the extra
+
+    try:
+        return huggingface_hub.snapshot_download(model, allow_patterns=HUB_FILES)
+    except Exception as error:  # of the network, which has many
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{model!r} is neither a folder nor a model that the Hub gives: {reason}") from error
 
 
 def choose(config, names: Sequence[str], languages: Sequence[str], data: str, limit: int) -> Wanted:

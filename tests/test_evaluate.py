@@ -1,7 +1,9 @@
 """The program evaluate: what it writes, what it does not do twice, what it refuses."""
 
 import json
+import shutil
 
+import huggingface_hub
 import pytest
 import tiny_evaluation
 
@@ -106,6 +108,20 @@ def test_what_is_refused_before_anything_is_loaded(config, tmp_path, models, tas
         evaluate.main(config, models, str(tmp_path / "out"), tasks)
 
 
+def test_a_model_of_the_hub_is_fetched(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, allow_patterns: str(tmp_path / name))
+    assert evaluate.local_folder("some/model") == str(tmp_path / "some" / "model")
+
+    def fails(name, allow_patterns):
+        raise OSError("no such model\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
+    with pytest.raises(
+        ValueError, match="'some/model' is neither a folder nor a model that the Hub gives: no such mod"
+    ):
+        evaluate.local_folder("some/model")
+
+
 def test_a_model_without_tokenizer_is_refused(config, tmp_path):
     tiny_evaluation.write_model(tmp_path / "model", config, seed=0)
     for file in (tmp_path / "model" / "tokenizer").iterdir():
@@ -130,3 +146,56 @@ def test_damaged_files_are_named(tmp_path):
     (tmp_path / results.DONE).write_text('{"version": 7}')
     with pytest.raises(ValueError, match="not of version 1"):
         results.read_done(tmp_path)
+
+
+def test_benchmarks_of_two_models_and_one_that_fails(config, tmp_path, monkeypatch):
+    """What fails is named, the rest is done and averaged; a second run computes nothing."""
+    for seed, name in enumerate(("one", "two")):
+        tiny_evaluation.write_model(tmp_path / name, config, seed)
+    shutil.copytree("tests/fixtures/benchmarks", tmp_path / "data")
+    with (tmp_path / "data" / "sib200" / "eng_Latn" / "test.tsv").open("a") as file:
+        file.write("99\tcooking\tSalt it.\n")
+    models = ",".join(f"{name}={tmp_path / name}" for name in ("one", "two"))
+    arguments = (config, models, str(tmp_path / "out"), "sib200,xcopa,mgsm_direct", "", str(tmp_path / "data"), "3")
+
+    with pytest.raises(ValueError) as error:
+        evaluate.main(*arguments)
+    assert "the rest is done, but 4 failed: sib200_eng_Latn of one (ValueError: " in str(error.value)
+    assert "test.tsv line 10: category is 'cooking'" in str(error.value)
+    rows = results.read_results(tmp_path / "out")
+    assert {row[:4] for row in rows if row.model == "one"} == {
+        ("one", "sib200", "swh_Latn", "acc"), ("one", "sib200", "swh_Latn", "acc_robust"),
+        ("one", "xcopa", "swh_Latn", "acc"), ("one", "mgsm_direct", "swh_Latn", "acc"),
+        ("one", "mgsm_direct", "swh_Latn", "acc_robust"), ("one", "mgsm_direct", "jpn_Jpan", "acc"),
+        ("one", "mgsm_direct", "jpn_Jpan", "acc_robust"),
+    }  # fmt: skip
+    assert {row.n for row in rows} <= {1, 2, 3} and {row.harness_version for row in rows} == {"lm_eval 0.4.13"}
+    generations = results.read_generations(tmp_path / "out")
+    assert {(g.model, g.benchmark) for g in generations} == {("one", "mgsm_direct"), ("two", "mgsm_direct")}
+    table = (tmp_path / "out" / "tables" / "mgsm_direct_acc.csv").read_text().splitlines()
+    assert table[0] == "language,resource,languages,one,two"
+    assert [line.split(",")[:3] for line in table[1:]] == [
+        ["jpn_Jpan", "medium-high", "1"], ["swh_Latn", "low", "1"],
+        ["average", "low", "1"], ["average", "medium-high", "1"], ["average", "all", "2"],
+    ]  # fmt: skip
+
+    monkeypatch.setattr(text_model.scoring, "_score", None)
+    monkeypatch.setattr(text_model.decoding, "_decode", None)
+    with pytest.raises(ValueError, match="the rest is done, but 4 failed"):
+        evaluate.main(*arguments)
+    assert results.read_results(tmp_path / "out") == rows
+    assert results.read_generations(tmp_path / "out") == generations
+
+
+@pytest.mark.parametrize(
+    ("tasks", "languages", "limit", "complaint"),
+    [
+        ("sib200", "fin_Latn", "", "sib200 has no language 'fin_Latn'"),
+        ("sib200", "", "few", "--limit is 'few'; expected a number of items"),
+    ],
+)
+def test_what_is_refused_of_benchmarks(config, tmp_path, tasks, languages, limit, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        evaluate.main(
+            config, f"x={tmp_path}", str(tmp_path / "out"), tasks, languages, "tests/fixtures/benchmarks", limit
+        )

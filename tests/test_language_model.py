@@ -59,7 +59,7 @@ def asked():
         "loglikelihood": pairs,
         "loglikelihood_rolling": [("one man",), (text(10) + " mbwa",), (" ".join(text(8) for _ in range(8)),)],
         "generate_until": [
-            (context, {"until": until, "max_gen_toks": 12})
+            (context, {"until": until, "max_gen_toks": 12, "do_sample": False, "temperature": 0.0})
             for context in (text(2), text(4), text(8), " ".join(WORDS))
             for until in ([" "], [], ["o", "m"])
         ],

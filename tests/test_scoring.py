@@ -5,7 +5,7 @@ import pytest
 import random_model
 from random_model import model_config, parameters
 
-from emma_jax import scoring
+from emma_jax import attention, scoring
 from emma_jax.scoring import Question
 
 VOCABULARY = 320
@@ -64,6 +64,13 @@ def test_a_tree_that_is_too_large_becomes_several_rows(small, questions, alone, 
     monkeypatch.setattr(scoring, "MAX_TREE", 64)
     assert max(len(list(scoring._parts(question))) for question in questions) > 1
     check(dict(scoring.score(*small, questions)), alone, questions)
+
+
+def test_many_queries_are_computed_in_blocks(small, questions, alone, monkeypatch):
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 32)
+    scoring._score.clear_cache()
+    check(dict(scoring.score(*small, questions)), alone, questions)
+    scoring._score.clear_cache()
 
 
 def test_the_likeliest_ids_are_known_as_such(small):

@@ -47,9 +47,9 @@ def to_csv(of_languages: dict[str, dict[str, float]], models: Sequence[str]) -> 
     >>> print(to_csv({"swh_Latn": {"a": 1.0, "b": 0.5}, "eng_Latn": {"a": 0.0, "b": 1.0}}, ["a", "b"]))
     language,resource,languages,a,b
     eng_Latn,high,1,0.0,1.0
-    swh_Latn,medium-high,1,1.0,0.5
+    swh_Latn,low,1,1.0,0.5
     average,high,1,0.0,1.0
-    average,medium-high,1,1.0,0.5
+    average,low,1,1.0,0.5
     average,all,2,0.5,0.75
     <BLANKLINE>
     """
@@ -73,7 +73,7 @@ def to_csv(of_languages: dict[str, dict[str, float]], models: Sequence[str]) -> 
 def resource_group(language: str) -> str:
     """The resource class of a language, or of a direction's language that is not English.
 
-    >>> resource_group("eng_Latn-yor_Latn"), resource_group("tlh_Latn")
+    >>> resource_group("eng_Latn-yor_Latn"), resource_group("mis_Latn")
     ('medium', 'unlisted')
     """
     sides = [side for side in language.split("-") if side != languages.ENGLISH] or [languages.ENGLISH]

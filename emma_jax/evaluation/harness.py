@@ -4,6 +4,7 @@ Owns how the harness is called and what its results are called here. What is ask
 `language_model`'s.
 """
 
+import logging as std_logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from emma_jax.responses import digest
 
 VERSION = f"lm_eval {lm_eval.__version__}"
 FEWSHOT_SEED = 1234  # the harness's
+
+std_logging.getLogger("lm_eval").setLevel(std_logging.ERROR)  # it warns of every task's metadata
 
 
 class Failure(NamedTuple):

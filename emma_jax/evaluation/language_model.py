@@ -110,12 +110,12 @@ class LanguageModel(LM):
         options = dict(normalize_gen_kwargs(options, MAX_NEW_TOKENS))
         until = options.pop("until", [])
         stops = tuple(stop for stop in ([until] if isinstance(until, str) else until) if stop)
-        temperature = options.pop("temperature") if options.pop("do_sample", False) else 0.0
-        top_p = options.pop("top_p", 1.0) if temperature else 1.0
+        is_drawn, temperature, top_p = (options.pop(name, 0) for name in ("do_sample", "temperature", "top_p"))
+        temperature, top_p = (temperature, top_p or 1.0) if is_drawn else (0.0, 1.0)
         # The harness's backend refuses where there is no room for a prompt.
         max_new_tokens = min(options.pop("max_gen_toks"), self.text_model.max_length // 2)
         for name, value in options.items():
-            if name != "top_p" and IDLE_OPTIONS.get(name, not value) != value:
+            if IDLE_OPTIONS.get(name, not value) != value:
                 raise ValueError(f"{NAME} cannot generate with {name}={value!r}; it knows temperature and top_p")
         return Prompt(context, max_new_tokens, stops, float(temperature), float(top_p))
 
