@@ -12,7 +12,7 @@ MaxText's side of a row is what this prints as the memory of, and compiles, with
         max_target_length=8192 attention=flash enable_checkpointing=false compile_topology_num_slices=1 \\
         compile_topology=v5p-128 per_device_batch_size=1 remat_policy=full
 
-`--keep=DIR` keeps the texts of the programs, and takes those that are there instead of compiling again.
+with our compiler flags in `compile_xla_flags` if --same-flags says so. `--keep=DIR` keeps the texts of the programs, and takes those that are there instead of compiling again.
 """
 
 import argparse
@@ -69,21 +69,21 @@ def main() -> None:
     parser.add_argument("--keep", help="folder that keeps the programs")
     parser.add_argument("--lines", type=int, default=40, help="of the table of what is furthest from its floor")
     parser.add_argument("--set", action="append", default=[], help="another change to our config, as model.remat=dots")
+    parser.add_argument("--same-flags", action="store_true", help="compile MaxText with our compiler flags too")
     parser.add_argument("--compile", choices=("ours", "maxtext"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.compile:
-        return {"ours": compile_ours, "maxtext": compile_maxtext}[arguments.compile](
-            ROWS[arguments.row[0]], pathlib.Path(arguments.keep), arguments.set
-        )
+        compile_side = {"ours": compile_ours, "maxtext": compile_maxtext}[arguments.compile]
+        return compile_side(ROWS[arguments.row[0]], pathlib.Path(arguments.keep), arguments)
     sides = ["ours"] + ["maxtext"] * (importlib.util.find_spec("maxtext") is not None)
     with tempfile.TemporaryDirectory() as temporary:
         for name in arguments.row or ROWS:
             folder = pathlib.Path(arguments.keep or temporary, name)
-            report(name, {side: program(side, name, folder, arguments.set) for side in sides}, arguments.lines)
+            report(name, {side: program(side, name, folder, arguments) for side in sides}, arguments.lines)
     return None
 
 
-def program(side: str, name: str, folder: pathlib.Path, changes: list[str]) -> dict:
+def program(side: str, name: str, folder: pathlib.Path, arguments: argparse.Namespace) -> dict:
     """Memory in GiB and cost of a side's program, compiled in a process of its own."""
     target = folder / side
     if not (target / "memory.json").exists():
@@ -92,7 +92,7 @@ def program(side: str, name: str, folder: pathlib.Path, changes: list[str]) -> d
         environment = os.environ | tpu_topology.COMPILE_ONLY | {"JAX_PLATFORMS": "cpu"}
         log = target / "log.txt"
         with log.open("w") as output:
-            command += [f"--set={change}" for change in changes]
+            command += [f"--set={change}" for change in arguments.set] + ["--same-flags"] * arguments.same_flags
             subprocess.run(command, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
         if not (target / "memory.json").exists():
             reason = [line for line in log.read_text().splitlines() if line.strip()][-1]
@@ -102,12 +102,12 @@ def program(side: str, name: str, folder: pathlib.Path, changes: list[str]) -> d
     return {"memory": memory, "cost": compiled_cost.read((target / "program.hlo").read_text(), topology)}
 
 
-def compile_ours(row: dict, folder: pathlib.Path, changes: list[str]) -> None:
+def compile_ours(row: dict, folder: pathlib.Path, arguments: argparse.Namespace) -> None:
     """Writes the text and the memory of our step to `folder`."""
     topology = tpu_topology.parse(row["topology"])
     config = bilingual.get_config()
     config.input_pipeline.batch_rows = row["rows"] * topology.num_chips
-    for key, value in [*row["ours"].items(), *(change.split("=") for change in changes)]:
+    for key, value in [*row["ours"].items(), *(change.split("=") for change in arguments.set)]:
         section, name = key.rsplit(".", 1)
         config[section][name] = type(config[section][name])(value)
     result = preflight.compile_step(config, topology, topology.devices())
@@ -116,7 +116,7 @@ def compile_ours(row: dict, folder: pathlib.Path, changes: list[str]) -> None:
     write(folder, result.text, result.report["hbm_gib_per_chip"])
 
 
-def compile_maxtext(row: dict, folder: pathlib.Path, changes: list[str]) -> None:
+def compile_maxtext(row: dict, folder: pathlib.Path, arguments: argparse.Namespace) -> None:
     """Writes the text and the memory of MaxText's step, as its own `train_compile` makes it, to `folder`."""
     from absl import app
     from maxtext.trainers.pre_train import train_compile
@@ -131,7 +131,8 @@ def compile_maxtext(row: dict, folder: pathlib.Path, changes: list[str]) -> None
 
     train_compile.jit_and_compile = compile_and_write
     base = pathlib.Path(importlib.util.find_spec("maxtext").origin).parent / "configs" / "base.yml"
-    app.run(train_compile.main, argv=["train_compile", str(base), *MAXTEXT, *row["maxtext"]])
+    flags = [f"compile_xla_flags={tpu_topology.flags_line(topology.generation.name)}"] * arguments.same_flags
+    app.run(train_compile.main, argv=["train_compile", str(base), *MAXTEXT, *row["maxtext"], *flags])
 
 
 def write(folder: pathlib.Path, text: str, memory: dict[str, float]) -> None:
@@ -143,9 +144,8 @@ def write(folder: pathlib.Path, text: str, memory: dict[str, float]) -> None:
 def report(name: str, programs: dict[str, dict], num_lines: int) -> None:
     """Prints the figures of all sides of a row, the ratios, and our table."""
     row = ROWS[name]
-    print(
-        f"\n{name}: {row['topology']}, {row['rows']} x 8,192 tokens per chip, wanted at most {row['wanted'] or 'fits'}"
-    )
+    wanted = ", ".join(f"{what} at most {ratio}" for what, ratio in row["wanted"].items()) or "that it fits"
+    print(f"\n{name}: {row['topology']}, {row['rows']} x 8,192 tokens per chip; wanted: {wanted}")
     for side, result in programs.items():
         if "failed" in result:
             print(f"  {side:<8} does not compile: {result['failed']}")
