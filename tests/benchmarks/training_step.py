@@ -1,18 +1,24 @@
 """`python tests/benchmarks/training_step.py`: our step against MaxText's on TPU pods, both compiled, on no TPU.
 
 Llama 3.1 8B in rows of 8,192 tokens, fp32 master weights and moments, bf16 compute. Both programs are compiled with the
-same jax and libtpu and judged by the same reading, `emma_jax.compiled_cost`; all of a row is per step. It wants an
-environment of Python 3.12 that holds both; without MaxText, as on Python 3.11, it prints our side alone.
+same jax and libtpu and judged by the same reading, `emma_jax.compiled_cost`. That wants an environment of Python 3.12
+that holds both; without MaxText, as on Python 3.11, it prints our side alone. MaxText says nothing of what it needs
+unless an extra is named, and those bring 235 packages; to compile, these do:
 
-    python3.12 -m venv both && both/bin/pip install -e '.[tpu]' maxtext==0.2.5 && both/bin/python THIS [--row=full]
+    pip install -e '.[tpu]' datasets transformers tiktoken omegaconf pydantic jaxtyping jsonlines pandas pillow \\
+        fastapi uvicorn immutabledict xprof fire termcolor six google-cloud-storage
+    pip install --no-deps maxtext==0.2.5 aqtp qwix tokamax drjax pathwaysutils google-tunix ml-goodput-measurement \\
+        google-cloud-mldiagnostics cloud-accelerator-diagnostics cloud-tpu-diagnostics
 
-MaxText's side of a row is what this prints as the memory of, and compiles, with what stands in ROWS below:
+MaxText's side is what this compiles, the last line being that of the row "full"; ROWS has those of the others:
 
     python -m maxtext.trainers.pre_train.train_compile maxtext/configs/base.yml model_name=llama3.1-8b \\
         max_target_length=8192 attention=flash enable_checkpointing=false compile_topology_num_slices=1 \\
         compile_topology=v5p-128 per_device_batch_size=1 remat_policy=full
 
-with our compiler flags in `compile_xla_flags` if --same-flags says so. `--keep=DIR` keeps the texts of the programs, and takes those that are there instead of compiling again.
+It is compiled without flags, as that command does, or with --same-flags with those that we recommend for the generation
+and compile our own side with. --keep=DIR keeps the texts of the programs, and takes those that are there instead of
+compiling again.
 """
 
 import argparse
