@@ -212,10 +212,8 @@ def _rows(report: dict) -> Iterator[tuple[str, str]]:
     yield "step", f"{report['run_name']}, {report['step_tokens']:,} tokens on {report['topology']}"
     yield "as", _summary(report)
     if not report["compiles"]:
-        yield (
-            "compiles",
-            f"no: {report['why_not']}; try --sweep, another --topology, or more --config.train.microbatches",
-        )
+        yield "compiles", f"no: {report['why_not']}"
+        yield "a way out", "--sweep, more --config.train.microbatches, or a larger --topology"
         return
     yield (
         "HBM per chip",

@@ -1,18 +1,24 @@
 """`python tests/benchmarks/training_step.py`: our step against MaxText's on TPU pods, both compiled, on no TPU.
 
 Llama 3.1 8B in rows of 8,192 tokens, fp32 master weights and moments, bf16 compute. Both programs are compiled with the
-same jax and libtpu and judged by the same reading, `emma_jax.compiled_cost`; all of a row is per step. It wants an
-environment of Python 3.12 that holds both; without MaxText, as on Python 3.11, it prints our side alone.
+same jax and libtpu and judged by the same reading, `emma_jax.compiled_cost`. That wants an environment of Python 3.12
+that holds both; without MaxText, as on Python 3.11, it prints our side alone. MaxText says nothing of what it needs
+unless an extra is named, and those bring 235 packages; to compile, these do:
 
-    python3.12 -m venv both && both/bin/pip install -e '.[tpu]' maxtext==0.2.5 && both/bin/python THIS [--row=full]
+    pip install -e '.[tpu]' datasets transformers tiktoken omegaconf pydantic jaxtyping jsonlines pandas pillow \\
+        fastapi uvicorn immutabledict xprof fire termcolor six google-cloud-storage
+    pip install --no-deps maxtext==0.2.5 aqtp qwix tokamax drjax pathwaysutils google-tunix ml-goodput-measurement \\
+        google-cloud-mldiagnostics cloud-accelerator-diagnostics cloud-tpu-diagnostics
 
-MaxText's side of a row is what this prints as the memory of, and compiles, with what stands in ROWS below:
+MaxText's side is what this compiles, the last line being that of the row "full"; ROWS has those of the others:
 
     python -m maxtext.trainers.pre_train.train_compile maxtext/configs/base.yml model_name=llama3.1-8b \\
         max_target_length=8192 attention=flash enable_checkpointing=false compile_topology_num_slices=1 \\
         compile_topology=v5p-128 per_device_batch_size=1 remat_policy=full
 
-`--keep=DIR` keeps the texts of the programs, and takes those that are there instead of compiling again.
+It is compiled without flags, as that command does, or with --same-flags with those that we recommend for the generation
+and compile our own side with. --keep=DIR keeps the texts of the programs, and takes those that are there instead of
+compiling again.
 """
 
 import argparse
@@ -69,21 +75,21 @@ def main() -> None:
     parser.add_argument("--keep", help="folder that keeps the programs")
     parser.add_argument("--lines", type=int, default=40, help="of the table of what is furthest from its floor")
     parser.add_argument("--set", action="append", default=[], help="another change to our config, as model.remat=dots")
+    parser.add_argument("--same-flags", action="store_true", help="compile MaxText with our compiler flags too")
     parser.add_argument("--compile", choices=("ours", "maxtext"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.compile:
-        return {"ours": compile_ours, "maxtext": compile_maxtext}[arguments.compile](
-            ROWS[arguments.row[0]], pathlib.Path(arguments.keep), arguments.set
-        )
+        compile_side = {"ours": compile_ours, "maxtext": compile_maxtext}[arguments.compile]
+        return compile_side(ROWS[arguments.row[0]], pathlib.Path(arguments.keep), arguments)
     sides = ["ours"] + ["maxtext"] * (importlib.util.find_spec("maxtext") is not None)
     with tempfile.TemporaryDirectory() as temporary:
         for name in arguments.row or ROWS:
             folder = pathlib.Path(arguments.keep or temporary, name)
-            report(name, {side: program(side, name, folder, arguments.set) for side in sides}, arguments.lines)
+            report(name, {side: program(side, name, folder, arguments) for side in sides}, arguments.lines)
     return None
 
 
-def program(side: str, name: str, folder: pathlib.Path, changes: list[str]) -> dict:
+def program(side: str, name: str, folder: pathlib.Path, arguments: argparse.Namespace) -> dict:
     """Memory in GiB and cost of a side's program, compiled in a process of its own."""
     target = folder / side
     if not (target / "memory.json").exists():
@@ -92,7 +98,7 @@ def program(side: str, name: str, folder: pathlib.Path, changes: list[str]) -> d
         environment = os.environ | tpu_topology.COMPILE_ONLY | {"JAX_PLATFORMS": "cpu"}
         log = target / "log.txt"
         with log.open("w") as output:
-            command += [f"--set={change}" for change in changes]
+            command += [f"--set={change}" for change in arguments.set] + ["--same-flags"] * arguments.same_flags
             subprocess.run(command, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
         if not (target / "memory.json").exists():
             reason = [line for line in log.read_text().splitlines() if line.strip()][-1]
@@ -102,12 +108,12 @@ def program(side: str, name: str, folder: pathlib.Path, changes: list[str]) -> d
     return {"memory": memory, "cost": compiled_cost.read((target / "program.hlo").read_text(), topology)}
 
 
-def compile_ours(row: dict, folder: pathlib.Path, changes: list[str]) -> None:
+def compile_ours(row: dict, folder: pathlib.Path, arguments: argparse.Namespace) -> None:
     """Writes the text and the memory of our step to `folder`."""
     topology = tpu_topology.parse(row["topology"])
     config = bilingual.get_config()
     config.input_pipeline.batch_rows = row["rows"] * topology.num_chips
-    for key, value in [*row["ours"].items(), *(change.split("=") for change in changes)]:
+    for key, value in [*row["ours"].items(), *(change.split("=") for change in arguments.set)]:
         section, name = key.rsplit(".", 1)
         config[section][name] = type(config[section][name])(value)
     result = preflight.compile_step(config, topology, topology.devices())
@@ -116,7 +122,7 @@ def compile_ours(row: dict, folder: pathlib.Path, changes: list[str]) -> None:
     write(folder, result.text, result.report["hbm_gib_per_chip"])
 
 
-def compile_maxtext(row: dict, folder: pathlib.Path, changes: list[str]) -> None:
+def compile_maxtext(row: dict, folder: pathlib.Path, arguments: argparse.Namespace) -> None:
     """Writes the text and the memory of MaxText's step, as its own `train_compile` makes it, to `folder`."""
     from absl import app
     from maxtext.trainers.pre_train import train_compile
@@ -131,7 +137,8 @@ def compile_maxtext(row: dict, folder: pathlib.Path, changes: list[str]) -> None
 
     train_compile.jit_and_compile = compile_and_write
     base = pathlib.Path(importlib.util.find_spec("maxtext").origin).parent / "configs" / "base.yml"
-    app.run(train_compile.main, argv=["train_compile", str(base), *MAXTEXT, *row["maxtext"]])
+    flags = [f"compile_xla_flags={tpu_topology.flags_line(topology.generation.name)}"] * arguments.same_flags
+    app.run(train_compile.main, argv=["train_compile", str(base), *MAXTEXT, *row["maxtext"], *flags])
 
 
 def write(folder: pathlib.Path, text: str, memory: dict[str, float]) -> None:
@@ -143,9 +150,8 @@ def write(folder: pathlib.Path, text: str, memory: dict[str, float]) -> None:
 def report(name: str, programs: dict[str, dict], num_lines: int) -> None:
     """Prints the figures of all sides of a row, the ratios, and our table."""
     row = ROWS[name]
-    print(
-        f"\n{name}: {row['topology']}, {row['rows']} x 8,192 tokens per chip, wanted at most {row['wanted'] or 'fits'}"
-    )
+    wanted = ", ".join(f"{what} at most {ratio}" for what, ratio in row["wanted"].items()) or "that it fits"
+    print(f"\n{name}: {row['topology']}, {row['rows']} x 8,192 tokens per chip; wanted: {wanted}")
     for side, result in programs.items():
         if "failed" in result:
             print(f"  {side:<8} does not compile: {result['failed']}")
