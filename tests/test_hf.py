@@ -80,6 +80,31 @@ def test_generate_writes_a_line_per_prompt(folder, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"prompts.jsonl", "out.jsonl"}
 
 
+def test_generate_goes_on_where_it_was_killed(folder, tmp_path, monkeypatch):
+    (tmp_path / "prompts.txt").write_text("one\ntwo\nthree\none\n")
+
+    def run(output):
+        flags = dict(max_new_tokens="9", temperature="1.5", top_p="0.9", seed="7", stop="a,\\n", slots="2")
+        generate.main(str(folder / "hf"), str(tmp_path / "prompts.txt"), str(tmp_path / output), **flags)
+        return [json.loads(line)["output"] for line in (tmp_path / output).read_text().splitlines()]
+
+    expected, whole = run("whole.jsonl"), decoding.generate
+    assert expected[0] != expected[3] and not {"a", "\n"} & set("".join(expected))
+
+    def dies(*arguments):
+        yield next(whole(*arguments))
+        raise KeyboardInterrupt
+
+    asked = []
+    monkeypatch.setattr(decoding, "generate", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run("out.jsonl")
+    monkeypatch.setattr(decoding, "generate", lambda *arguments: asked.append(arguments[2]) or whole(*arguments))
+    assert run("out.jsonl") == expected
+    assert [len(requests) for requests in asked] == [3]
+    assert {path.name for path in tmp_path.iterdir()} == {"prompts.txt", "whole.jsonl", "out.jsonl"}
+
+
 def test_prompts_are_lines_or_objects(tmp_path):
     (tmp_path / "prompts.txt").write_text("one\ntwo\u2028too\n", encoding="utf-8")
     assert generate.read_prompts(str(tmp_path / "prompts.txt")) == [{"prompt": "one"}, {"prompt": "two\u2028too"}]
