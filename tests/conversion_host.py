@@ -18,7 +18,7 @@ from absl import logging
 from emma_jax import command_line, conversion_stream, hf, safetensors_file, safetensors_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
-TIMEOUT_SECONDS = 120  # hosts that wait for each other would take 300
+TIMEOUT_SECONDS = 600
 
 
 def run_hosts(hosts, devices, *commands, **environment):

@@ -21,7 +21,7 @@ from etils import epath
 from emma_jax import checkpoint, program, sharding, train, training_data
 
 ROOT = pathlib.Path(__file__).parent.parent
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 600
 
 
 def run_hosts(hosts: int, devices: int, config, folder: pathlib.Path, **run) -> list[dict[int, str]]:

@@ -104,7 +104,7 @@ def test_batches_come_as_from_a_disk_and_a_lost_connection_is_waited_for_then_na
     said = next(said for said in iter(reader.next, "") if len(said) != 64)  # some batches were fetched before
     assert said.startswith(f"the shard {ROWS}/") and "look at the disk or the connection" in said
     assert f"could not be read for {PATIENCE_SECONDS:g} s" in said
-    assert reader.end() < 10
+    assert reader.end() < 60  # by itself, gs:// tries for a quarter of an hour
 
 
 @pytest.mark.parametrize(
