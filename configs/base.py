@@ -219,7 +219,8 @@ def _set_model(config: ConfigDict) -> None:
 def _set_training(config: ConfigDict) -> None:
     config.loss = ConfigDict(
         dict(
-            chunk_length=1024,  # positions of each row whose logits exist at one time
+            vocab_chunks=6,  # parts of the vocabulary whose logits exist at one time, in training
+            chunk_length=1024,  # positions of each row whose logits exist at one time, in scoring
             z_loss=0.0,  # weight of log(Z)^2, which keeps logits small; 1e-4 where it is used
         )
     )

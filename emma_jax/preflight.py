@@ -73,7 +73,9 @@ def hbm(memory, topology: Topology) -> dict[str, float]:
     arguments = memory.argument_size_in_bytes
     temporaries = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     sizes = dict(arguments=arguments, temporaries=temporaries, total=arguments + temporaries)
-    return {name: round(size / GIB, 3) for name, size in sizes.items()} | {"limit": topology.generation.hbm_bytes / GIB}
+    return {name: round(size / GIB, 3) for name, size in sizes.items()} | {
+        "limit": round(topology.generation.hbm_bytes / GIB, 2)
+    }
 
 
 def best(config, topology: Topology, devices: Sequence[jax.Device]) -> Compiled:
@@ -142,7 +144,7 @@ def _what(config, topology: Topology, mesh: dict[str, int]) -> dict:
 
 def _failure(message: str, topology: Topology) -> dict:
     """What a report says of a step that the compiler refuses."""
-    limit = topology.generation.hbm_bytes / GIB
+    limit = round(topology.generation.hbm_bytes / GIB, 2)
     exhausted = _EXHAUSTED.search(message)
     total = None
     if exhausted:

@@ -60,7 +60,7 @@ def build(config, mesh: Mesh) -> Program:
         return hidden_BLD, llama.head_matrix(), batch["targets"], (batch["segments"] > 0).astype(jnp.float32)
 
     def mean_loss(params, batch, num_tokens):
-        sums = loss.cross_entropy(*apply(params, batch), chunk_length, config.loss.z_loss)
+        sums = loss.cross_entropy(*apply(params, batch), config.loss.vocab_chunks, config.loss.z_loss)
         return tuple(total / num_tokens for total in sums)
 
     def init(key):

@@ -219,6 +219,7 @@ def check_ranges(config) -> None:
     least = {
         "train.steps": 1,
         "train.microbatches": 1,
+        "loss.vocab_chunks": 1,
         "train.validate_every_steps": 0,
         "train.validation_batch_rows": 1,
         "input_pipeline.num_threads": 1,

@@ -18,7 +18,8 @@ VARIANTS = {
     "remat qkv": {"model.remat": "qkv"},
     "remat minimal": {"model.remat": "minimal"},
     "microbatches": {"train.microbatches": 4},
-    "one chunk": {"loss.chunk_length": 24},
+    "one chunk": {"loss.vocab_chunks": 1},
+    "chunks with padding": {"loss.vocab_chunks": 7, "sharding.tensor": 2},
     "z-loss": {"loss.z_loss": 0.1},
     "tied": {"model.tie_embeddings": True},
     "fsdp": {"sharding.fsdp": 8},
@@ -37,10 +38,10 @@ def configure(config, name):
     """The tiny configuration as the variant has it, and its section of sizes: rows and heads that kernels can take."""
     variant = VARIANTS[name]
     config.model.update(rope_scaling_factor=1.0)
-    config.loss.chunk_length, config.sharding.fsdp, config.optimizer.clip_norm = 8, 1, 1e9
+    config.loss.vocab_chunks, config.sharding.fsdp, config.optimizer.clip_norm = 4, 1, 1e9
     if "model.attention" in variant:
         config.model.update(num_layers=1, head_dim=128)
-        config.pack.row_length, config.loss.chunk_length, config.input_pipeline.batch_rows = 256, 64, 2
+        config.pack.row_length, config.input_pipeline.batch_rows = 256, 2
     for key, value in variant.items():
         section, field = key.split(".")
         config[section][field] = value
