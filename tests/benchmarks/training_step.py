@@ -22,6 +22,7 @@ compiling again.
 """
 
 import argparse
+import collections
 import importlib.util
 import json
 import os
@@ -171,7 +172,19 @@ def report(name: str, programs: dict[str, dict], num_lines: int) -> None:
         )
     if "cost" in programs["ours"]:
         topology = tpu_topology.parse(row["topology"])
+        print("\n".join([*parts(programs["ours"]["cost"], topology), ""]))
         print("\n".join(preflight.gaps(programs["ours"]["cost"], topology, num_lines)))
+
+
+def parts(cost: compiled_cost.Cost, topology: tpu_topology.Topology) -> list[str]:
+    """Lines of a table: ms of matmuls, kernels, all other fusions and collectives, beside the time of their FLOPs."""
+    seconds, flops = collections.Counter(), collections.Counter()
+    for line in cost.lines:
+        kind = line.kind if line.kind != "fusion" else "matmuls" if line.flops else "other fusions"
+        seconds[kind] += line.seconds
+        flops[kind] += line.flops
+    peak = topology.generation.peak_flops_per_second
+    return [f"{seconds[kind] * 1e3:8.1f} {flops[kind] / peak * 1e3:8.1f}  {kind}" for kind, _ in seconds.most_common()]
 
 
 if __name__ == "__main__":
