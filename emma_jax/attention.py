@@ -89,10 +89,11 @@ def self_attention(
     run on the mesh in use with these shapes. Away from TPUs a kernel that is asked for by name is interpreted, for
     tests. Raises ValueError for an unknown name, and for a kernel that cannot run.
     """
-    on_tpu = sharding.platform() == "tpu"
+    device = sharding.device()
+    on_tpu = device.platform == "tpu"
     length, head_dim = q_BLHC.shape[1], q_BLHC.shape[3]
     can_run = {
-        "document": attention_kernel.fits(length, head_dim),
+        "document": attention_kernel.fits(length, head_dim, device.device_kind),
         "splash": attention_kernel.block_length(length) > 0 and head_dim % attention_kernel.LANES == 0,
         "xla": True,
     }

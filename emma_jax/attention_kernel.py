@@ -21,6 +21,7 @@ LANES = 128  # of a TPU's vector registers: heads and tiles are multiples of the
 MAX_BLOCK = 512
 MAX_ROW_BYTES = 32 << 20  # of fast memory for the gradients of a row's keys and values
 VMEM_BYTES = 60 << 20
+SMALL_CHIPS = ("TPU v2", "TPU v3", "TPU v4")  # whose cores have 16 MiB of fast memory
 MASKED = -1e30  # finite: a query that sees nothing of its first tiles must not make NaN
 
 
@@ -33,11 +34,12 @@ def block_length(length: int) -> int:
     return next((size for size in range(MAX_BLOCK, 0, -LANES) if length % size == 0), 0)
 
 
-def fits(length: int, head_dim: int) -> bool:
-    """Whether the kernels can run on rows of this length with heads of this dim."""
+def fits(length: int, head_dim: int, device_kind: str) -> bool:
+    """Whether the kernels can run on rows of this length with heads of this dim, on this kind of device."""
     # An accumulator and two buffers of the output, for keys and for values.
     row_bytes = 2 * (4 + 2 * 2) * length * head_dim
-    return block_length(length) > 0 and head_dim % LANES == 0 and row_bytes <= MAX_ROW_BYTES
+    has_room = row_bytes <= MAX_ROW_BYTES and device_kind not in SMALL_CHIPS
+    return block_length(length) > 0 and head_dim % LANES == 0 and has_room
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(6,))

@@ -104,10 +104,10 @@ def constrain(x: jax.Array, logical_axes: Sequence[str]) -> jax.Array:
     return x if mesh is None else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec(logical_axes)))
 
 
-def platform() -> str:
-    """The platform of the mesh in use, which may be described only, or the default one: cpu, gpu or tpu."""
+def device() -> jax.Device:
+    """A device of the mesh in use, which may be one that is only described, or else of the default platform."""
     mesh = _mesh.get()
-    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+    return jax.devices()[0] if mesh is None else mesh.devices.flat[0]
 
 
 def num_shards(logical_axis: str) -> int:

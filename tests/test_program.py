@@ -12,7 +12,7 @@ from emma_jax.program import build, bytes_per_device
 
 
 def mesh_of(config, **axes):
-    config.sharding.update(axes)
+    config.sharding.update({"data": 1, "fsdp": -1, "tensor": 1} | axes)
     return sharding.make_mesh(config.sharding)
 
 
@@ -58,29 +58,13 @@ def test_ten_steps_equal_the_reference(tiny_config, one_device_mesh, random_batc
     assert int(state.step) == 10
 
 
-@pytest.mark.parametrize("axes", [dict(fsdp=8), dict(fsdp=4, tensor=2), dict(data=2, fsdp=2, tensor=2)], ids=str)
-def test_meshes_agree_with_one_device(tiny_config, one_device_mesh, random_batch, axes):
+def test_meshes_agree_with_one_device(tiny_config, one_device_mesh, random_batch):
+    tiny_config.model.update(num_heads=8, num_kv_heads=4)  # that four devices can share
     batches = [random_batch(seed) for seed in range(10)]
     expected, _ = run(tiny_config, one_device_mesh, batches)
-    losses, _ = run(tiny_config, mesh_of(tiny_config, **axes), batches)
-    np.testing.assert_allclose(losses, expected, rtol=1e-5)
-
-
-def test_microbatches_change_nothing_but_rounding(tiny_config, one_device_mesh, random_batch):
-    batches = [random_batch(seed) for seed in range(5)]
-    expected, _ = run(tiny_config, one_device_mesh, batches)
-    tiny_config.train.microbatches = 4
-    losses, _ = run(tiny_config, one_device_mesh, batches)
-    np.testing.assert_allclose(losses, expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize("remat", ["full", "attention", "qkv", "minimal"])
-def test_remat_changes_nothing_but_rounding(tiny_config, one_device_mesh, random_batch, remat):
-    batches = [random_batch(seed) for seed in range(5)]
-    expected, _ = run(tiny_config, one_device_mesh, batches)
-    tiny_config.model.remat = remat
-    losses, _ = run(tiny_config, one_device_mesh, batches)
-    np.testing.assert_allclose(losses, expected, rtol=1e-6)
+    for axes in (dict(fsdp=8), dict(fsdp=4, tensor=2), dict(fsdp=2, tensor=4), dict(data=2, fsdp=2, tensor=2)):
+        losses, _ = run(tiny_config, mesh_of(tiny_config, **axes), batches)
+        np.testing.assert_allclose(losses, expected, rtol=1e-5, err_msg=str(axes))
 
 
 def test_full_remat_saves_memory(tiny_config, one_device_mesh):

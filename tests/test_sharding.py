@@ -88,7 +88,7 @@ def test_fsdp_gathers_weights_and_sums_gradients_only(tiny_config):
         config[name] for name in ("model_dim", "num_heads", "num_kv_heads", "head_dim", "mlp_dim", "vocab_size")
     )
 
-    def sizes(kind, at_least=2):
+    def sizes(kind):
         return {tuple(sorted(dim for dim in shape if dim > 1)) for shape in found.get(kind, ())}
 
     weights = {tuple(sorted(shape)) for shape in ((D, H, C), (D, K, C), (D, F), (D, V))}
