@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable
 
@@ -32,6 +33,7 @@ from emma_jax.responses import digest
 from emma_jax.safetensors_folder import Reader
 from emma_jax.tokenizer import Tokenizer
 
+SAMPLE_BYTES = 1 << 16  # read of a file in three places, to tell it from another of its name
 NUMPY_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 
@@ -92,12 +94,31 @@ def tokenizer_folder(folder: str) -> epath.Path:
 
 
 def files_fingerprint(folder: str) -> str:
-    """A hash of the names, sizes and times of a model's files: another checkpoint under the same name has another."""
+    """A hash of what a model's files are called, how large they are, when they were written and some of their bytes.
+
+    Other weights in a folder of the same name have another, even where their times are the same.
+    """
     root, step = split_step(folder)
     root = epath.Path(root)
     files = root.glob(f"checkpoints/{'*' if step is None else step}/*") if is_workdir(folder) else root.iterdir()
-    stats = ((str(file.relative_to(root)), file.stat()) for file in files)
-    return digest(sorted((name, stat.length, stat.mtime) for name, stat in stats if not stat.is_directory))
+    stats = [(file, file.stat()) for file in files]
+    return digest(
+        sorted(
+            (str(file.relative_to(root)), stat.length, stat.mtime, _sample(file, stat.length))
+            for file, stat in stats
+            if not stat.is_directory
+        )
+    )
+
+
+def _sample(file: epath.Path, length: int) -> str:
+    """A hash of bytes at the beginning, in the middle and at the end of a file."""
+    sampled = hashlib.sha256()
+    with file.open("rb") as content:
+        for start in (0, length // 2, max(0, length - SAMPLE_BYTES)):
+            content.seek(start)
+            sampled.update(content.read(SAMPLE_BYTES))
+    return sampled.hexdigest()
 
 
 def import_hf(source: str, workdir: str) -> None:

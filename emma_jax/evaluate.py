@@ -24,6 +24,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     intrinsic.TranslationGain.name: intrinsic.TranslationGain,
     translation.SampleTranslations.name: translation.SampleTranslations,
 }
+WITHOUT = f"without it, the text of a corpus is scored: {', '.join(TASKS)}"
 FLAGS = {
     "model": "NAME=DIR,NAME=DIR, each a workdir, WORKDIR@STEP, a Hugging Face folder, or its name on the Hub",
     "output": "folder for results.jsonl and generations.jsonl",
@@ -55,8 +56,14 @@ def main(
     """
     if not model or not output:
         raise ValueError("which models, and where to? --model=NAME=DIR,NAME=DIR --output=DIR")
-    if limit and not limit.isdecimal():
-        raise ValueError(f"--limit is {limit!r}; expected a number of items")
+    if limit and not (limit.isdecimal() and int(limit)):
+        raise ValueError(f"--limit is {limit!r}; expected a number of items, at least 1")
+    if limit:
+        logging.warning("only the first %s items of each file are asked, which are often of few kinds: a trial", limit)
+    if (data or languages) and not tasks:
+        raise ValueError(f"which benchmarks? --data and --languages are for those, and --tasks names none; {WITHOUT}")
+    if epath.Path(output).exists() and not epath.Path(output).is_dir():
+        raise ValueError(f"--output is {output}, which is a file; name a folder")
     folders = {name: local_folder(folder) for name, folder in results.named_folders(model).items()}
     wanted = choose(config, _split(tasks) or list(TASKS), _split(languages), data, int(limit or 0))
     failures = []
@@ -70,7 +77,7 @@ def main(
             failures.append(f"{name} ({error})")
     averages.write(output, results.read_results(output))
     if failures:
-        raise ValueError(f"the rest is done, but {len(failures)} failed: {'; '.join(failures)}")
+        raise ValueError(f"{len(failures)} failed, and what else there was is done: {'; '.join(failures)}")
 
 
 def local_folder(model: str) -> str:

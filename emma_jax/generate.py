@@ -35,6 +35,10 @@ def main(
     numbers = dict(max_new_tokens=max_new_tokens, seed=seed, slots=slots, temperature=temperature, top_p=top_p)
     defaults = dict(max_new_tokens=MAX_NEW_TOKENS, seed=0, slots=0, temperature=0.0, top_p=1.0)
     values = {name: _number(name, text, defaults[name]) for name, text in numbers.items()}
+    if values["seed"] < 0:
+        raise ValueError(f"--seed is {seed}; it must be 0 or more")
+    if os.path.realpath(output) == os.path.realpath(prompts):
+        raise ValueError(f"--output is the file of --prompts, {prompts}: name another")
     records = read_prompts(prompts)
     stops = tuple(json.loads(f'"{text}"') for text in stop.split(",") if text)  # so that \n is the end of a line
     wanted = [
@@ -56,6 +60,7 @@ def main(
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         os.replace(f"{output}.whole", output)
         pathlib.Path(under_way).unlink(missing_ok=True)
+        logging.info("%d continuations are in %s", len(texts), output)
 
 
 def read_prompts(path: str) -> list[dict]:

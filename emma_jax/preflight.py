@@ -38,8 +38,12 @@ def main(config, topology: str, output: str, hlo: str, sweep: bool) -> None:
     """Prints the table and writes the files; exit status 1 if the step does not fit."""
     jax.config.update("jax_platforms", "cpu")  # a TPU that is here has nothing to do with it
     if not topology:
-        raise ValueError("for which slice? name its chips along each dim: --topology=v5p:4x4x4")
+        raise ValueError(
+            "for which slice? name its chips along each dim: --topology=v5p:4x4x4, which is rented as v5p-128"
+        )
     slice_ = tpu_topology.parse(topology)
+    for path in filter(None, (output, hlo)):  # before the minutes that a program takes
+        epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
     devices = slice_.devices()
     result = best(config, slice_, devices) if sweep else compile_step(config, slice_, devices)
     print(table(result, slice_))

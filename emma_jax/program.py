@@ -171,7 +171,15 @@ def _within(mesh: Mesh, function: Callable) -> Callable:
 
 
 def _check_divides(rows: int, parts: int, microbatches: int) -> None:
+    devices = parts // microbatches
+    if rows % parts and rows % devices == 0:
+        possible = [number for number in range(1, rows // devices + 1) if rows // devices % number == 0]
+        near = sorted(possible, key=lambda number: abs(number - microbatches))[:2]
+        raise ValueError(
+            f"the {rows // devices} rows of a device do not divide over {microbatches} train.microbatches; "
+            f"nearest are {' and '.join(map(str, sorted(near)))}"
+        )
     if rows % parts:
-        where = f"{parts // microbatches} devices" + (f" x {microbatches} microbatches" if microbatches > 1 else "")
+        where = f"{devices} devices" + (f" x {microbatches} microbatches" if microbatches > 1 else "")
         low = rows // parts * parts or parts
         raise ValueError(f"batch of {rows} rows does not divide over {where}; nearest are {low} and {low + parts}")

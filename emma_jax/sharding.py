@@ -46,7 +46,9 @@ def make_mesh(config, devices: Sequence[jax.Device] | None = None) -> Mesh:
         sizes[sizes.index(-1)] = len(devices) // known
     if math.prod(sizes) != len(devices) or min(sizes) < 1:
         asked = " x ".join(f"{axis} {config[axis]}" for axis in MESH_AXES)
-        raise ValueError(f"a mesh of {asked} does not fit {len(devices)} devices; let one axis be -1")
+        raise ValueError(
+            f"a mesh of {asked} does not fit {len(devices)} devices; let one axis be -1 and the others divide them"
+        )
     return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
 
 

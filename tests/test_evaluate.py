@@ -1,6 +1,7 @@
 """The program evaluate: what it writes, what it does not do twice, what it refuses."""
 
 import json
+import os
 import shutil
 
 import huggingface_hub
@@ -68,6 +69,15 @@ def test_another_checkpoint_under_the_same_name_is_another_model(config, tmp_pat
     assert conversion.files_fingerprint(str(tmp_path / "model")) == before
     (tmp_path / "model" / "checkpoints" / "0" / "later").write_text("")
     assert conversion.files_fingerprint(str(tmp_path / "model")) != before
+
+
+def test_other_weights_are_another_model_whatever_their_times(tmp_path):
+    fingerprints = set()
+    for content in (b"weights", b"WEIGHTS"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        os.utime(tmp_path / "model.safetensors", (10**9, 10**9))
+        fingerprints.add(conversion.files_fingerprint(str(tmp_path)))
+    assert len(fingerprints) == 2
 
 
 def test_an_answer_ends_at_its_line(config, tmp_path, monkeypatch):
@@ -160,7 +170,7 @@ def test_benchmarks_of_two_models_and_one_that_fails(config, tmp_path, monkeypat
 
     with pytest.raises(ValueError) as error:
         evaluate.main(*arguments)
-    assert "the rest is done, but 4 failed: sib200_eng_Latn of one (ValueError: " in str(error.value)
+    assert "4 failed, and what else there was is done: sib200_eng_Latn of one (ValueError: " in str(error.value)
     assert "test.tsv line 10: category is 'cooking'" in str(error.value)
     rows = results.read_results(tmp_path / "out")
     assert {row[:4] for row in rows if row.model == "one"} == {
@@ -181,7 +191,7 @@ def test_benchmarks_of_two_models_and_one_that_fails(config, tmp_path, monkeypat
 
     monkeypatch.setattr(text_model.scoring, "_score", None)
     monkeypatch.setattr(text_model.decoding, "_decode", None)
-    with pytest.raises(ValueError, match="the rest is done, but 4 failed"):
+    with pytest.raises(ValueError, match="4 failed, and what else there was is done"):
         evaluate.main(*arguments)
     assert results.read_results(tmp_path / "out") == rows
     assert results.read_generations(tmp_path / "out") == generations
@@ -192,6 +202,8 @@ def test_benchmarks_of_two_models_and_one_that_fails(config, tmp_path, monkeypat
     [
         ("sib200", "fin_Latn", "", "sib200 has no language 'fin_Latn'"),
         ("sib200", "", "few", "--limit is 'few'; expected a number of items"),
+        ("sib200", "", "0", "--limit is '0'; expected a number of items, at least 1"),
+        ("", "swh_Latn", "", "which benchmarks. --data and --languages are for those, and --tasks names none"),
     ],
 )
 def test_what_is_refused_of_benchmarks(config, tmp_path, tasks, languages, limit, complaint):

@@ -147,6 +147,8 @@ def test_wrong_arguments(verb, flags, message):
         (dict(model=""), "generate needs --model=DIR"),
         (dict(max_new_tokens="many"), "--max_new_tokens is 'many'; expected a number, such as 128"),
         (dict(temperature="hot"), "--temperature is 'hot'; expected a number, such as 0.0"),
+        (dict(seed="-1"), "--seed is -1; it must be 0 or more"),
+        (dict(prompts="o"), "--output is the file of --prompts, o: name another"),
     ],
 )
 def test_wrong_arguments_of_generate(changes, message):

@@ -166,6 +166,12 @@ def test_batch_that_does_not_divide(tiny_config):
         build(tiny_config, mesh_of(tiny_config))
 
 
+def test_microbatches_that_do_not_divide(tiny_config):
+    tiny_config.input_pipeline.batch_rows, tiny_config.train.microbatches = 96, 5
+    with pytest.raises(ValueError, match="12 rows of a device do not divide over 5 train.microbatches; .* 4 and 6"):
+        build(tiny_config, mesh_of(tiny_config))
+
+
 def test_chunk_that_does_not_divide_is_refused_before_any_device(tiny_config, one_device_mesh):
     tiny_config.loss.chunk_length = 7
     with pytest.raises(ValueError, match="chunk_length of 7 does not divide pack.row_length of 24"):

@@ -106,7 +106,7 @@ def named_folders(text: str) -> dict[str, str]:
     for part in filter(None, text.split(",")):
         name, _, folder = part.rpartition("=")
         name = name or epath.Path(folder).name
-        if not name or not folder:
+        if not name or not folder or "/" in name:
             raise ValueError(f"{part!r} is no model; write NAME=DIR,NAME=DIR")
         if name in folders:
             raise ValueError(f"two models are named {name!r}; give each a name of its own: NAME=DIR,NAME=DIR")

@@ -103,7 +103,10 @@ def from_hub(path: str, name: str, split: str) -> datasets.Dataset:
         return datasets.load_dataset(path, name, split=split)
     except Exception as error:  # of the network or the library, which may raise anything
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} ({name}) cannot be read from the Hub: {reason}; give data as --data=DIR") from error
+        raise ValueError(
+            f"{path} ({name}) cannot be read from the Hub: {reason}; name a folder that holds data: "
+            '--data=DIR of emma_jax.evaluate, or --metadata \'{"data": "DIR"}\' of emma_jax.evaluation'
+        ) from error
 
 
 def _some(rows: list[Any], path: Path) -> list[Any]:
