@@ -6,7 +6,11 @@ import shutil
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# Programs of tests run for milliseconds and are compiled for seconds: half of them, without LLVM's dearest passes.
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true"
+)
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 # A program is compiled once in a run of the tests: it is kept for those that follow, and for the processes they start.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="emma_jax_tests_")
@@ -20,6 +24,7 @@ import pytest
 from configs import base
 from emma_jax import sharding
 
+ONE_DEVICE = {"XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=1"}  # for programs
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 

@@ -37,7 +37,7 @@ def run_hosts(hosts: int, devices: int, config, folder: pathlib.Path, **run) -> 
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices // hosts}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices // hosts}",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
     }
     arguments = json.dumps(dict(run, folder=str(folder)))

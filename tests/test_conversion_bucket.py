@@ -12,6 +12,7 @@ import bucket_server
 import pytest
 import random_model
 from bucket_server import BUCKET, environment
+from conftest import ONE_DEVICE
 from conversion_host import run_hosts
 from random_model import model_config, parameters
 from safetensors.numpy import load
@@ -90,7 +91,7 @@ def run(server, *commands):
     commands = [(*command, "no@never")[:4] for command in commands]
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(SHARD_BYTES), json.dumps(commands)],
-        capture_output=True, text=True, timeout=120, env={**os.environ, **environment(server), "XLA_FLAGS": ""},
+        capture_output=True, text=True, timeout=120, env={**os.environ, **environment(server), **ONE_DEVICE},
     )  # fmt: skip
     print(process.stderr)
     return process.returncode, *process.stdout.splitlines()

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import sentencepiece  # noqa: F401 - a missing extra fails here, by name
+from conftest import ONE_DEVICE
 from safetensors.numpy import load_file
 
 from emma_jax import metric_writer
@@ -69,7 +70,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(root):
-    environment = os.environ | {"XLA_FLAGS": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = os.environ | ONE_DEVICE | {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def run_program(module, *flags):
         command = [sys.executable, "-m", module, *(str(flag).replace("CONFIG", f"{root}/config.py") for flag in flags)]

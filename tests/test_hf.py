@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import random_model
+from conftest import ONE_DEVICE
 from random_model import model_config, needs_torch, parameters
 
 from emma_jax import conversion, decoding, generate, hf
@@ -19,7 +20,7 @@ PROMPTS = ["Hello,", "two\nlines and\u2028more", "x"]
 
 
 def command(*arguments):
-    environment = {**os.environ, "XLA_FLAGS": ""}
+    environment = os.environ | ONE_DEVICE
     return subprocess.run(
         [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, env=environment
     )
