@@ -365,7 +365,8 @@ def test_what_the_hub_does_not_give_is_told_with_the_way_out(monkeypatch, tokeni
         manager.load("sib200_robust_swh_Latn")
     assert str(error.value) == (
         "Davlan/sib200 (swh_Latn) cannot be read from the Hub: Dataset scripts are no longer supported, "
-        "but found it.py; give data as --data=DIR"
+        "but found it.py; name a folder that holds data: --data=DIR of emma_jax.evaluate, "
+        'or --metadata \'{"data": "DIR"}\' of emma_jax.evaluation'
     )
 
 
